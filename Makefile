@@ -1,0 +1,47 @@
+# What people and CI run. `make` alone lists the targets; the text after ## is the help.
+# Every target works from a clean clone with Rust and a C compiler: what else it needs, it looks for and installs.
+
+# The linter and formatter of the contract in proto/. Pinned, so that an upgrade is a commit of its own.
+BUF_VERSION := 1.75.0
+BUF_HOME := target/tools/buf-$(BUF_VERSION)
+BUF := $(BUF_HOME)/node_modules/.bin/buf
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help test lint fmt run clean
+
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# One target directory and one profile for all three, so that nothing is compiled twice for a flag's sake.
+test: ## Format check, clippy, all tests (installs PostgreSQL's server if there is none)
+	scripts/ensure-postgres.sh
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo test
+
+lint: $(BUF) ## Lint the contract in proto/ and check its format (installs buf into target/)
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+
+fmt: $(BUF) ## Format the Rust code and the contract
+	cargo fmt
+	$(BUF) format --write
+
+run: ## Serve the example on the embedded database
+	cargo run --release -- serve --example
+
+clean: ## Remove everything that was built or installed into target/
+	rm -rf target
+
+# The npm package carries the buf binary, so npm is all that is needed.
+$(BUF):
+	@if ! command -v npm >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends npm; \
+	  else \
+	    echo "make lint needs npm: install Node.js with npm (Debian: apt-get install npm, macOS: brew install node)" >&2; \
+	    exit 1; \
+	  fi; \
+	fi
+	npm install --prefix $(BUF_HOME) --no-save --no-audit --no-fund --loglevel=error @bufbuild/buf@$(BUF_VERSION)

@@ -1,0 +1,561 @@
+//! Facts: everything a decision needs to know of one subject, folded from its events.
+//!
+//! Facts are a join of maxima: for each slot the event with the greatest (effective time, content
+//! digest) is kept. So they do not depend on the order in which events arrive, nor on how often,
+//! and replaying the ledger must give exactly what is stored. They hold no verdict: what follows
+//! from them at an instant under given rules is [`super::decide`]'s business, and a state such as
+//! "expired" is never stored.
+
+use super::address::Spelling;
+use super::event::{
+    Act, Event, Implied, Lift, NoticeShown, Restriction, Scope, Suppression, Terms,
+};
+use super::id::{EventId, JurisdictionCode, NoticeRef, PurposeKey, SenderId};
+use super::time::Timestamp;
+use super::vocabulary::{
+    ConsentType, EvidenceField, EvidenceFields, IndicationMethod, RestrictionKind,
+    SuppressionBasis, TimeSource,
+};
+
+pub use super::facts_codec::{FOLD_VERSION, UnreadableFacts};
+
+/// Where an event stands in the order by which maxima are taken, and which event it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// When the act counts from.
+    pub at: Timestamp,
+    pub source: TimeSource,
+    /// Breaks ties of one instant independently of arrival.
+    pub digest: u64,
+    pub event_id: EventId,
+}
+
+impl Mark {
+    pub fn of(event: &Event) -> Self {
+        Self {
+            at: event.effective_at(),
+            source: event.time_source,
+            digest: event.content_digest(),
+            event_id: event.event_id,
+        }
+    }
+
+    /// Two deliveries of one act differ in their event ids; the smaller id is kept, so that the
+    /// result is the same whichever arrives first.
+    fn rank(&self) -> (Timestamp, u64, std::cmp::Reverse<EventId>) {
+        (self.at, self.digest, std::cmp::Reverse(self.event_id))
+    }
+
+    /// Which act it is, however often it was delivered.
+    pub const fn act(&self) -> (Timestamp, u64) {
+        (self.at, self.digest)
+    }
+}
+
+/// The latest grant of one slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    pub purpose: PurposeKey,
+    pub sender: Option<SenderId>,
+    pub spelling: Spelling,
+    pub consent_type: ConsentType,
+    pub import: bool,
+    /// When the person confirmed it from the same address; `None` if that did not happen.
+    pub confirmed_at: Option<Timestamp>,
+    /// When it was given or, if confirmed, requested.
+    pub mark: Mark,
+    /// The act before it in the same slot: with one, the consent is a renewed one.
+    pub prior: Option<(Timestamp, u64)>,
+    pub implied: Option<Implied>,
+    pub notice: Option<NoticeRef>,
+    pub processing_version: i32,
+    /// Which evidence came with it, declarations that were affirmed included.
+    pub evidence: EvidenceFields,
+    pub jurisdiction: Option<JurisdictionCode>,
+}
+
+/// A slot's name: an implied grant never shadows an expressed one, an import never a genuine act,
+/// a request that awaits its confirmation never a confirmed consent.
+type GrantSlot<'a> = (
+    &'a PurposeKey,
+    Option<&'a SenderId>,
+    Spelling,
+    ConsentType,
+    bool,
+    bool,
+);
+
+impl Grant {
+    fn slot(&self) -> GrantSlot<'_> {
+        (
+            &self.purpose,
+            self.sender.as_ref(),
+            self.spelling,
+            self.consent_type,
+            self.import,
+            self.confirmed_at.is_some(),
+        )
+    }
+
+    /// An act of the person, as opposed to an inference or an import: only such a one gives
+    /// consent again after a restriction.
+    pub fn is_genuine_act(&self) -> bool {
+        !self.import && self.consent_type != ConsentType::Implied
+    }
+
+    /// Joins with another event of the same slot.
+    fn join(&mut self, mut other: Self) {
+        let acts = [
+            Some(self.mark.act()),
+            self.prior,
+            Some(other.mark.act()),
+            other.prior,
+        ];
+        if self.newer_than(&other) {
+            std::mem::swap(self, &mut other);
+        }
+        // `other` is now the newer or equal one; the second newest distinct act becomes `prior`.
+        *self = other;
+        let latest = self.mark.act();
+        self.prior = acts.into_iter().flatten().filter(|act| *act < latest).max();
+    }
+
+    /// Of two confirmations of one request the earlier counts.
+    fn newer_than(&self, other: &Self) -> bool {
+        let rank = |grant: &Self| {
+            let mark = grant.mark;
+            (
+                mark.at,
+                mark.digest,
+                std::cmp::Reverse(grant.confirmed_at),
+                std::cmp::Reverse(mark.event_id),
+            )
+        };
+        rank(self) > rank(other)
+    }
+}
+
+/// The latest time that a person was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    pub purpose: PurposeKey,
+    pub sender: Option<SenderId>,
+    /// The notice was dismissed without a decision.
+    pub deferred: bool,
+    pub mark: Mark,
+}
+
+/// What one restriction or suppression covers: as [`Scope`], but one purpose each.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Coverage {
+    Purpose(PurposeKey),
+    AllMarketing,
+    Everything,
+}
+
+/// The latest restriction of one kind, scope and sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restricted {
+    pub kind: RestrictionKind,
+    pub coverage: Coverage,
+    pub sender: Option<SenderId>,
+    pub mark: Mark,
+}
+
+/// The latest suppression of one basis, scope and sender, and the latest lifting of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suppressed {
+    pub basis: SuppressionBasis,
+    pub coverage: Coverage,
+    pub sender: Option<SenderId>,
+    /// `None` when only a lifting is known so far.
+    pub since: Option<(Mark, Option<Timestamp>)>,
+    pub lifted: Option<Mark>,
+}
+
+impl Suppressed {
+    /// Whether it holds at `at`. At the same instant the suppression outweighs its lifting. One
+    /// that is recorded holds at once, whatever `at` says.
+    pub fn holds(&self, at: Timestamp) -> bool {
+        let Some((since, until)) = self.since else {
+            return false;
+        };
+        let lifted = self.lifted.is_some_and(|lift| lift.at > since.at);
+        let ended = until.is_some_and(|until| at >= until);
+        !lifted && !ended
+    }
+}
+
+/// All that is known of a subject. Slots are kept sorted, so that equal facts are equal bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    pub grants: Vec<Grant>,
+    pub asks: Vec<Ask>,
+    pub restrictions: Vec<Restricted>,
+    pub suppressions: Vec<Suppressed>,
+}
+
+impl Facts {
+    /// Folds events, in any order.
+    pub fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
+        let mut facts = Self::default();
+        for event in events {
+            facts.apply(event);
+        }
+        facts
+    }
+
+    /// Adds one event. Total: every event that can be read can be applied, and twice is once.
+    pub fn apply(&mut self, event: &Event) {
+        let mark = Mark::of(event);
+        match &event.act {
+            Act::ConsentGiven(terms) => self.give(terms, event.spelling, mark, None),
+            Act::ConsentConfirmed(confirmation) => {
+                let requested = Mark {
+                    at: confirmation.requested_at,
+                    source: confirmation.requested_source,
+                    ..mark
+                };
+                self.give(
+                    &confirmation.terms,
+                    event.spelling,
+                    requested,
+                    Some(mark.at),
+                );
+            }
+            Act::ConsentRequested(asked) => {
+                self.ask(&asked.purposes, asked.sender_id.as_ref(), false, mark);
+            }
+            Act::ConsentRequestDeferred(asked) => {
+                self.ask(&asked.purposes, asked.sender_id.as_ref(), true, mark);
+            }
+            Act::Restricted(restriction) => self.restrict(restriction, mark),
+            Act::Suppressed(suppression) => self.suppress(suppression, mark),
+            Act::SuppressionLifted(lift) => self.lift(lift, mark),
+        }
+    }
+
+    fn give(
+        &mut self,
+        terms: &Terms,
+        spelling: Spelling,
+        mark: Mark,
+        confirmed_at: Option<Timestamp>,
+    ) {
+        for purpose in &terms.purposes {
+            let grant = Grant {
+                purpose: purpose.clone(),
+                sender: terms.sender_id.clone(),
+                spelling,
+                consent_type: terms.consent_type,
+                import: terms.is_import(),
+                confirmed_at,
+                mark,
+                prior: None,
+                implied: terms.implied,
+                notice: terms
+                    .notice
+                    .as_ref()
+                    .map(|shown: &NoticeShown| shown.notice.clone()),
+                processing_version: terms
+                    .notice
+                    .as_ref()
+                    .map_or(0, |shown| shown.processing_version),
+                evidence: evidence_of(terms),
+                jurisdiction: terms.jurisdiction.clone(),
+            };
+            match self
+                .grants
+                .binary_search_by(|known| known.slot().cmp(&grant.slot()))
+            {
+                Ok(index) => self.grants[index].join(grant),
+                Err(index) => self.grants.insert(index, grant),
+            }
+        }
+    }
+
+    fn ask(
+        &mut self,
+        purposes: &[PurposeKey],
+        sender: Option<&SenderId>,
+        deferred: bool,
+        mark: Mark,
+    ) {
+        for purpose in purposes {
+            let slot = |ask: &Ask| (ask.purpose.clone(), ask.sender.clone(), ask.deferred);
+            let ask = Ask {
+                purpose: purpose.clone(),
+                sender: sender.cloned(),
+                deferred,
+                mark,
+            };
+            match self
+                .asks
+                .binary_search_by(|known| slot(known).cmp(&slot(&ask)))
+            {
+                Ok(index) => raise(&mut self.asks[index].mark, mark),
+                Err(index) => self.asks.insert(index, ask),
+            }
+        }
+    }
+
+    fn restrict(&mut self, restriction: &Restriction, mark: Mark) {
+        for coverage in coverages(&restriction.scope) {
+            let slot =
+                |known: &Restricted| (known.kind, known.coverage.clone(), known.sender.clone());
+            let new = Restricted {
+                kind: restriction.kind,
+                coverage,
+                sender: restriction.sender_id.clone(),
+                mark,
+            };
+            match self
+                .restrictions
+                .binary_search_by(|known| slot(known).cmp(&slot(&new)))
+            {
+                Ok(index) => raise(&mut self.restrictions[index].mark, mark),
+                Err(index) => self.restrictions.insert(index, new),
+            }
+        }
+    }
+
+    fn suppress(&mut self, suppression: &Suppression, mark: Mark) {
+        for coverage in coverages(&suppression.scope) {
+            let slot =
+                self.suppression(suppression.basis, coverage, suppression.sender_id.as_ref());
+            let newer = slot
+                .since
+                .is_none_or(|(known, _)| mark.rank() > known.rank());
+            if newer {
+                slot.since = Some((mark, suppression.until));
+            }
+        }
+    }
+
+    fn lift(&mut self, lift: &Lift, mark: Mark) {
+        for coverage in coverages(&lift.scope) {
+            let slot = self.suppression(lift.basis, coverage, lift.sender_id.as_ref());
+            if slot.lifted.is_none_or(|known| mark.rank() > known.rank()) {
+                slot.lifted = Some(mark);
+            }
+        }
+    }
+
+    fn suppression(
+        &mut self,
+        basis: SuppressionBasis,
+        coverage: Coverage,
+        sender: Option<&SenderId>,
+    ) -> &mut Suppressed {
+        let name = |known: &Suppressed| (known.basis, known.coverage.clone(), known.sender.clone());
+        let new = Suppressed {
+            basis,
+            coverage,
+            sender: sender.cloned(),
+            since: None,
+            lifted: None,
+        };
+        let index = match self
+            .suppressions
+            .binary_search_by(|known| name(known).cmp(&name(&new)))
+        {
+            Ok(index) => index,
+            Err(index) => {
+                self.suppressions.insert(index, new);
+                index
+            }
+        };
+        &mut self.suppressions[index]
+    }
+}
+
+fn raise(known: &mut Mark, mark: Mark) {
+    if mark.rank() > known.rank() {
+        *known = mark;
+    }
+}
+
+fn coverages(scope: &Scope) -> Vec<Coverage> {
+    match scope {
+        Scope::Purposes(purposes) => purposes.iter().cloned().map(Coverage::Purpose).collect(),
+        Scope::AllMarketing => vec![Coverage::AllMarketing],
+        Scope::Everything => vec![Coverage::Everything],
+    }
+}
+
+/// The evidence that a grant has, with what is not a field of its own: a time, a method, a notice,
+/// and the declarations that were affirmed. A declaration that is unset or denied is missing.
+pub fn evidence_of(terms: &Terms) -> EvidenceFields {
+    let declared = &terms.declarations;
+    let present = [
+        (EvidenceField::EventTime, true),
+        (
+            EvidenceField::IndicationMethod,
+            terms.indication_method != IndicationMethod::Import,
+        ),
+        (EvidenceField::Notice, terms.notice.is_some()),
+        (
+            EvidenceField::DefaultUnticked,
+            declared.default_unticked == Some(true),
+        ),
+        (
+            EvidenceField::SeparateFromTerms,
+            declared.separate_from_terms == Some(true),
+        ),
+        (
+            EvidenceField::WhatsappNamed,
+            declared.whatsapp_named == Some(true),
+        ),
+        (
+            EvidenceField::NumberEnteredBySubject,
+            declared.number_entered_by_subject == Some(true),
+        ),
+    ];
+    present
+        .into_iter()
+        .filter(|(_, has)| *has)
+        .fold(terms.evidence, |set, (field, _)| set.with(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::tests::{at, event, purpose, terms, withdrawal};
+    use crate::domain::event::{Confirmation, SCHEMA};
+
+    fn given(id: u128, seconds: i64) -> Event {
+        event(id, at(seconds), Act::ConsentGiven(terms("offers")))
+    }
+
+    #[test]
+    fn a_late_older_grant_does_not_replace_a_newer_one_but_makes_it_a_renewal() {
+        let (older, newer) = (given(1, 100), given(2, 200));
+        let facts = Facts::fold([&newer, &older]);
+        assert_eq!(facts.grants.len(), 1);
+        assert_eq!(facts.grants[0].mark.event_id, newer.event_id);
+        assert_eq!(facts.grants[0].prior.map(|(time, _)| time), Some(at(100)));
+        assert_eq!(facts, Facts::fold([&older, &newer]));
+    }
+
+    #[test]
+    fn an_event_applied_twice_is_applied_once() {
+        let events = [
+            given(1, 100),
+            event(2, at(150), withdrawal(Scope::Everything)),
+            given(3, 200),
+        ];
+        let once = Facts::fold(&events);
+        let twice = Facts::fold(events.iter().chain(events.iter().rev()));
+        assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn one_act_recorded_twice_under_two_ids_is_no_renewal_and_keeps_one_id_in_any_order() {
+        let (a, b) = (given(1, 100), given(2, 100));
+        let facts = Facts::fold([&a, &b]);
+        assert_eq!(facts, Facts::fold([&b, &a]));
+        assert_eq!(facts.grants[0].mark.event_id, a.event_id);
+        assert_eq!(facts.grants[0].prior, None);
+    }
+
+    #[test]
+    fn implied_grants_and_imports_have_slots_of_their_own() {
+        let mut implied = terms("offers");
+        implied.consent_type = ConsentType::Implied;
+        let mut import = terms("offers");
+        import.indication_method = IndicationMethod::Import;
+        let facts = Facts::fold(&[
+            given(1, 100),
+            event(2, at(200), Act::ConsentGiven(implied)),
+            event(3, at(300), Act::ConsentGiven(import)),
+        ]);
+        assert_eq!(facts.grants.len(), 3);
+    }
+
+    #[test]
+    fn a_confirmation_counts_from_its_request() {
+        let request = given(1, 100);
+        let confirmation = event(
+            2,
+            at(400),
+            Act::ConsentConfirmed(Confirmation {
+                request: request.event_id,
+                requested_at: request.effective_at(),
+                requested_source: request.time_source,
+                terms: terms("offers"),
+            }),
+        );
+        let facts = Facts::fold([&confirmation, &request]);
+        let confirmed = facts
+            .grants
+            .iter()
+            .find(|g| g.confirmed_at.is_some())
+            .unwrap();
+        assert_eq!(
+            (confirmed.mark.at, confirmed.confirmed_at),
+            (at(100), Some(at(400)))
+        );
+        assert_eq!(facts.grants.len(), 2, "the request stays visible");
+    }
+
+    #[test]
+    fn a_suppression_and_its_lifting_meet_in_any_order() {
+        let suppression = |id, seconds| {
+            let act = Act::Suppressed(Suppression {
+                basis: SuppressionBasis::PlatformStop,
+                scope: Scope::AllMarketing,
+                sender_id: None,
+                until: None,
+                withdrawal_method: None,
+            });
+            let mut event = event(id, at(seconds), act);
+            event.event_time = Timestamp::from_micros(seconds * 1_000_000 + 1);
+            event
+        };
+        let lift = |id, seconds| {
+            let act = Act::SuppressionLifted(Lift {
+                basis: SuppressionBasis::PlatformStop,
+                scope: Scope::AllMarketing,
+                sender_id: None,
+            });
+            event(id, at(seconds), act)
+        };
+        let (stop, resume) = (suppression(1, 100), lift(2, 200));
+        let facts = Facts::fold([&resume, &stop]);
+        assert_eq!(facts, Facts::fold([&stop, &resume]));
+        assert!(!facts.suppressions[0].holds(at(300)));
+        let again = Facts::fold([&stop, &resume, &suppression(3, 250)]);
+        assert!(again.suppressions[0].holds(at(260)));
+        assert!(
+            again.suppressions[0].holds(at(0)),
+            "what is recorded holds whatever the question's time"
+        );
+        let only_lift = Facts::fold([&resume]);
+        assert!(!only_lift.suppressions[0].holds(at(300)));
+    }
+
+    #[test]
+    fn a_wide_restriction_is_kept_as_a_scope() {
+        let facts = Facts::fold(&[event(1, at(100), withdrawal(Scope::AllMarketing))]);
+        assert_eq!(facts.restrictions[0].coverage, Coverage::AllMarketing);
+        let narrow = Scope::Purposes(vec![purpose("a"), purpose("b")]);
+        assert_eq!(
+            Facts::fold(&[event(1, at(100), withdrawal(narrow))])
+                .restrictions
+                .len(),
+            2
+        );
+    }
+
+    #[test]
+    fn evidence_counts_affirmed_declarations_only() {
+        let mut terms = terms("offers");
+        terms.declarations.default_unticked = Some(true);
+        terms.declarations.whatsapp_named = Some(false);
+        let evidence = evidence_of(&terms);
+        assert!(evidence.has(EvidenceField::DefaultUnticked));
+        assert!(!evidence.has(EvidenceField::WhatsappNamed));
+        assert!(!evidence.has(EvidenceField::Notice));
+        assert_eq!(SCHEMA, 1);
+    }
+}

@@ -1,0 +1,294 @@
+//! Names and ids: parsed once at the edge, trusted afterwards.
+//!
+//! Nothing here is personal data; addresses of people are in [`super::address`].
+
+use std::borrow::Borrow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why a name was refused. The field's name is added where the field is known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    #[error("must not be empty")]
+    Empty,
+    #[error("must have at most {max} characters, has {length}")]
+    TooLong { max: usize, length: usize },
+    #[error("may hold only {allowed}")]
+    Character { allowed: &'static str },
+}
+
+const SLUG: &str =
+    "lower-case letters, digits, `-`, `_` and `.`, and starts with a letter or digit";
+const TOKEN: &str = "visible ASCII characters";
+
+fn check_slug(text: &str, max: usize) -> Result<(), InvalidName> {
+    check_length(text, max)?;
+    let inner =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
+    let starts_well = text
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if starts_well && text.bytes().all(inner) {
+        Ok(())
+    } else {
+        Err(InvalidName::Character { allowed: SLUG })
+    }
+}
+
+fn check_token(text: &str, max: usize) -> Result<(), InvalidName> {
+    check_length(text, max)?;
+    if text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err(InvalidName::Character { allowed: TOKEN })
+    }
+}
+
+fn check_length(text: &str, max: usize) -> Result<(), InvalidName> {
+    if text.is_empty() {
+        return Err(InvalidName::Empty);
+    }
+    let length = text.chars().count();
+    if length > max {
+        return Err(InvalidName::TooLong { max, length });
+    }
+    Ok(())
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $check:ident, $max:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// The most characters that a name of this kind may have.
+            pub const MAX: usize = $max;
+
+            pub fn parse(text: &str) -> Result<Self, InvalidName> {
+                $check(text, $max)?;
+                Ok(Self(text.into()))
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                $check(&text, $max)?;
+                Ok(Self(text.into_boxed_str()))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0.into_string()
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// Slug of a business: the one who asks for consent and sends.
+    BusinessId, check_slug, 64
+);
+name!(
+    /// A sending number as WhatsApp names it (`phone_number_id`), or a BSP's name for it.
+    SenderId, check_token, 64
+);
+name!(
+    /// Key of a purpose in a business's catalogue.
+    PurposeKey, check_slug, 64
+);
+name!(
+    /// Slug of a notice; with version and language it names one immutable text.
+    NoticeId, check_slug, 64
+);
+name!(
+    /// Language of a notice as a BCP 47 tag (`de`, `pt-BR`).
+    Language, check_token, 35
+);
+name!(
+    /// Name of an import run, kept with every event that it brought.
+    ImportBatchId, check_token, 128
+);
+
+/// Id of one consent event. UUIDv7: made when the event is recorded.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(pub Uuid);
+
+/// Random id of a subject: one (business, match key of an address). Says nothing about the person.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SubjectId(pub Uuid);
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for SubjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for SubjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// What a person was shown: one immutable notice text of the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoticeRef {
+    pub notice_id: NoticeId,
+    /// From 1.
+    pub version: i32,
+    pub language: Language,
+}
+
+impl fmt::Display for NoticeRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} v{} ({})",
+            self.notice_id, self.version, self.language
+        )
+    }
+}
+
+/// Where the person lives: ISO 3166-1 alpha-2 (`DE`) or 3166-2 (`US-TX`).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct JurisdictionCode(Box<str>);
+
+impl JurisdictionCode {
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        const ALLOWED: &str = "an ISO 3166-1 alpha-2 code (`DE`) or an ISO 3166-2 code (`US-TX`)";
+        if text.is_empty() {
+            return Err(InvalidName::Empty);
+        }
+        let (country, subdivision) = match text.split_once('-') {
+            None => (text, None),
+            Some((country, subdivision)) => (country, Some(subdivision)),
+        };
+        let country_ok = country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase());
+        let subdivision_ok = subdivision.is_none_or(|s| {
+            (1..=3).contains(&s.len())
+                && s.bytes()
+                    .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+        });
+        if country_ok && subdivision_ok {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidName::Character { allowed: ALLOWED })
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The country alone: `US` of `US-TX`.
+    pub fn country(&self) -> &str {
+        self.0.get(..2).unwrap_or(&self.0)
+    }
+}
+
+impl TryFrom<String> for JurisdictionCode {
+    type Error = InvalidName;
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        Self::parse(&text)
+    }
+}
+
+impl From<JurisdictionCode> for String {
+    fn from(code: JurisdictionCode) -> Self {
+        code.0.into_string()
+    }
+}
+
+impl Borrow<str> for JurisdictionCode {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for JurisdictionCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for JurisdictionCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slug_is_lower_case_and_bounded() {
+        assert!(BusinessId::parse("acme").is_ok());
+        assert!(BusinessId::parse("acme-2.de_x").is_ok());
+        for bad in ["", "Acme", "acme shop", "-acme", "äcme", "a\0b"] {
+            assert!(BusinessId::parse(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(
+            BusinessId::parse(&"a".repeat(65)),
+            Err(InvalidName::TooLong {
+                max: 64,
+                length: 65
+            })
+        );
+    }
+
+    #[test]
+    fn a_jurisdiction_is_a_country_or_one_of_its_parts() {
+        for good in ["DE", "US-TX", "GB-ENG", "FR-2A"] {
+            assert!(JurisdictionCode::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "de", "DEU", "US-", "US-TEXAS", "U1", "US-tx"] {
+            assert!(JurisdictionCode::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(JurisdictionCode::parse("US-TX").unwrap().country(), "US");
+    }
+}

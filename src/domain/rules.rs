@@ -1,0 +1,177 @@
+//! The rules that judge one business's questions: the policy and its catalogue, compiled once.
+//!
+//! Every decision carries the version of its rules, a hash over all of them, so that it can be made
+//! again years later. The ledger keeps every version's parts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
+
+use super::catalog::BusinessCatalog;
+use super::id::JurisdictionCode;
+use super::policy::{Policy, Requirements};
+use super::time::Timestamp;
+
+/// Bumped when code changes what the same data decide.
+const RULES_VERSION: u32 = 1;
+
+/// Against a restriction whose time comes from another clock a grant must be later by more than
+/// this: two clocks that nobody compares are taken to differ by less.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
+
+/// All that judges a business's questions, beside the facts and the instant.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    pub policy: Arc<Policy>,
+    pub catalog: Arc<BusinessCatalog>,
+    pub clock_tolerance: Duration,
+    version: Arc<str>,
+}
+
+impl Rules {
+    pub fn compile(
+        policy: Arc<Policy>,
+        catalog: Arc<BusinessCatalog>,
+        clock_tolerance: Duration,
+    ) -> Self {
+        let version = version(&policy, &catalog, clock_tolerance).into();
+        Self {
+            policy,
+            catalog,
+            clock_tolerance,
+            version,
+        }
+    }
+
+    /// SHA-256 over everything that these rules consist of, hex.
+    pub fn version(&self) -> &Arc<str> {
+        &self.version
+    }
+
+    /// What holds for a record of this jurisdiction; the business's default where it has none.
+    pub fn requirements(
+        &self,
+        code: Option<&JurisdictionCode>,
+        at: Timestamp,
+    ) -> Option<&Requirements> {
+        let code = code.or(self.catalog.business.default_jurisdiction.as_ref());
+        self.policy.requirements(code, at)
+    }
+}
+
+fn version(policy: &Policy, catalog: &BusinessCatalog, clock_tolerance: Duration) -> String {
+    let catalog = serde_json::to_vec(catalog).expect("a catalogue has only string keys");
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(&RULES_VERSION.to_be_bytes());
+    hash.update(&clock_tolerance.as_micros().to_be_bytes());
+    hash.update(policy.sha256.as_bytes());
+    hash.update(&catalog);
+    HEXLOWER.encode(hash.finish().as_ref())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::domain::catalog::{Business, OptOutScope, Purpose, Sender};
+    use crate::domain::event::tests::purpose;
+    use crate::domain::id::{BusinessId, SenderId};
+    use crate::domain::policy::tests::{lenient, policy};
+    use crate::domain::vocabulary::{ConsentType, MessageClass};
+    use std::collections::BTreeMap;
+
+    pub(crate) fn business() -> Business {
+        Business {
+            business_id: BusinessId::parse("acme").unwrap(),
+            display_name: "Acme GmbH".into(),
+            default_jurisdiction: None,
+            whatsapp_must_be_named: true,
+            opt_out_scope: OptOutScope::default(),
+            template_classes: BTreeMap::new(),
+            create_time: Timestamp::EPOCH,
+            update_time: Timestamp::EPOCH,
+        }
+    }
+
+    pub(crate) fn purpose_of(key: &str, class: MessageClass) -> Purpose {
+        Purpose {
+            key: purpose(key),
+            title: key.into(),
+            localized_titles: BTreeMap::new(),
+            dpv_purpose: String::new(),
+            message_class: class,
+            accepted_consent_types: ConsentType::ALL.to_vec(),
+            validity_seconds: None,
+            confirmation_required: false,
+            consent_required: true,
+            requested_by_recipient: false,
+            create_time: Timestamp::EPOCH,
+            update_time: Timestamp::EPOCH,
+        }
+    }
+
+    pub(crate) fn sender(id: &str) -> Sender {
+        Sender {
+            sender_id: SenderId::parse(id).unwrap(),
+            display_name: String::new(),
+            phone_number: String::new(),
+            held: false,
+            held_reason: String::new(),
+            aliases: Vec::new(),
+            create_time: Timestamp::EPOCH,
+            update_time: Timestamp::EPOCH,
+        }
+    }
+
+    /// One business with a purpose of each class and two senders, under a lenient policy.
+    pub(crate) fn catalog() -> BusinessCatalog {
+        let mut catalog = BusinessCatalog::new(business());
+        for (key, class) in [
+            ("offers", MessageClass::Marketing),
+            ("orders", MessageClass::Utility),
+            ("codes", MessageClass::Authentication),
+            ("support", MessageClass::Service),
+        ] {
+            catalog
+                .purposes
+                .insert(purpose(key), purpose_of(key, class));
+        }
+        for id in ["1001", "1002"] {
+            catalog
+                .senders
+                .insert(SenderId::parse(id).unwrap(), sender(id));
+        }
+        catalog
+    }
+
+    pub(crate) fn rules_with(catalog: BusinessCatalog, policy: Policy) -> Rules {
+        Rules::compile(Arc::new(policy), Arc::new(catalog), CLOCK_TOLERANCE)
+    }
+
+    pub(crate) fn rules() -> Rules {
+        rules_with(catalog(), policy(&[("ZZ", lenient())]))
+    }
+
+    #[test]
+    fn any_change_of_the_rules_is_another_version() {
+        let base = rules();
+        assert_eq!(base.version(), rules().version());
+        let mut held = catalog();
+        held.senders.get_mut("1001").unwrap().held = true;
+        let mut other_policy = policy(&[("ZZ", lenient())]);
+        other_policy.sha256 = "other".into();
+        let tolerant = Rules::compile(
+            Arc::clone(&base.policy),
+            Arc::clone(&base.catalog),
+            Duration::from_secs(1),
+        );
+        for other in [
+            rules_with(held, policy(&[("ZZ", lenient())])),
+            rules_with(catalog(), other_policy),
+            tolerant,
+        ] {
+            assert_ne!(base.version(), other.version());
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! How a person stands to a purpose, as a record shows it: the state of DPV, and what an act did.
+//!
+//! The same facts and rules as in [`super::decide`], but the answer is for people and forms, not
+//! for a send: it says how the consent itself stands, whatever class, window or hour is asked for.
+
+use super::address::Spelling;
+use super::catalog::Purpose;
+use super::decide::{Judged, judge, later};
+use super::event::{Event, Terms};
+use super::facts::{Coverage, Facts, Grant, Mark, Restricted};
+use super::id::{EventId, SenderId};
+use super::rules::Rules;
+use super::time::Timestamp;
+use super::vocabulary::{ConsentState, ConsentType, Effect, MessageClass, Reason};
+
+/// The state of (subject, purpose, sender) at an instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    pub state: ConsentState,
+    /// The event that made it so.
+    pub event: Option<EventId>,
+    /// Since when, by the act's effective time.
+    pub since: Option<Timestamp>,
+    /// When a given consent ends by time alone.
+    pub expires_at: Option<Timestamp>,
+    /// The grant that the state speaks of, if it speaks of one.
+    pub grant: Option<Grant>,
+}
+
+/// The state of one purpose for one sender (`None`: whichever).
+pub fn standing(
+    facts: &Facts,
+    rules: &Rules,
+    purpose: &Purpose,
+    sender: Option<&SenderId>,
+    spelling: Spelling,
+    at: Timestamp,
+) -> Standing {
+    let restriction = restrictions(facts, purpose, sender)
+        .max_by_key(|restricted| (restricted.mark.at, restricted.kind));
+    let outlived = |grant: &Grant| {
+        restrictions(facts, purpose, sender).all(|restricted| {
+            grant.is_genuine_act() && later(&grant.mark, &restricted.mark, rules.clock_tolerance)
+        })
+    };
+    let best = facts
+        .grants
+        .iter()
+        .filter(|grant| speaks_of(grant, purpose, sender, spelling) && outlived(grant))
+        .map(|grant| judge(grant, rules, purpose, at))
+        .max_by_key(|judged| {
+            let first = judged
+                .failing
+                .first()
+                .map_or(u8::MAX, |reason| reason.code());
+            (
+                first,
+                judged.grant.consent_type,
+                !judged.grant.import,
+                judged.grant.mark.at,
+            )
+        });
+    match (best, restriction) {
+        (Some(judged), _) => of_grant(judged, restriction),
+        (None, Some(restricted)) => Standing {
+            state: restricted.kind.into(),
+            event: Some(restricted.mark.event_id),
+            since: Some(restricted.mark.at),
+            expires_at: None,
+            grant: None,
+        },
+        (None, None) => asked(facts, purpose, sender),
+    }
+}
+
+fn speaks_of(
+    grant: &Grant,
+    purpose: &Purpose,
+    sender: Option<&SenderId>,
+    spelling: Spelling,
+) -> bool {
+    grant.purpose == purpose.key
+        && grant.spelling.grants(spelling)
+        && grant
+            .sender
+            .as_ref()
+            .is_none_or(|narrowed| Some(narrowed) == sender)
+}
+
+/// The restrictions whose scope holds the purpose by its own class.
+fn restrictions<'a>(
+    facts: &'a Facts,
+    purpose: &'a Purpose,
+    sender: Option<&'a SenderId>,
+) -> impl Iterator<Item = &'a Restricted> {
+    facts.restrictions.iter().filter(move |restricted| {
+        let in_scope = match &restricted.coverage {
+            Coverage::Purpose(key) => *key == purpose.key,
+            Coverage::AllMarketing => purpose.message_class == MessageClass::Marketing,
+            Coverage::Everything => !purpose.requested_by_recipient,
+        };
+        let sender_matches = restricted
+            .sender
+            .as_ref()
+            .is_none_or(|restricted| sender.is_none_or(|asked| asked == restricted));
+        in_scope && sender_matches
+    })
+}
+
+fn of_grant(judged: Judged<'_>, restriction: Option<&Restricted>) -> Standing {
+    let grant = judged.grant;
+    let renewed = grant
+        .prior
+        .is_some_and(|(prior, _)| restriction.is_none_or(|restricted| prior > restricted.mark.at));
+    let state = match judged.failing.first() {
+        Some(Reason::ConfirmationPending) => ConsentState::PendingConfirmation,
+        Some(Reason::ConfirmationRequired | Reason::Expired) => ConsentState::Expired,
+        _ if renewed => ConsentState::RenewedConsentGiven,
+        _ => ConsentState::Given,
+    };
+    Standing {
+        state,
+        event: Some(grant.mark.event_id),
+        since: Some(grant.confirmed_at.unwrap_or(grant.mark.at)),
+        expires_at: judged.expires_at,
+        grant: Some(grant.clone()),
+    }
+}
+
+fn asked(facts: &Facts, purpose: &Purpose, sender: Option<&SenderId>) -> Standing {
+    let ask = facts
+        .asks
+        .iter()
+        .filter(|ask| ask.purpose == purpose.key)
+        .filter(|ask| {
+            ask.sender
+                .as_ref()
+                .is_none_or(|asked| sender.is_none_or(|s| s == asked))
+        })
+        .max_by_key(|ask| ask.mark.at);
+    Standing {
+        state: match ask {
+            None => ConsentState::Unknown,
+            Some(ask) if ask.deferred => ConsentState::RequestDeferred,
+            Some(_) => ConsentState::Requested,
+        },
+        event: ask.map(|ask| ask.mark.event_id),
+        since: ask.map(|ask| ask.mark.at),
+        expires_at: None,
+        grant: None,
+    }
+}
+
+/// What a recorded grant did to one purpose, given the facts with it applied.
+pub fn effect_of(
+    facts: &Facts,
+    rules: &Rules,
+    purpose: &Purpose,
+    event: &Event,
+    terms: &Terms,
+) -> Effect {
+    let mark = Mark::of(event);
+    let genuine = !terms.is_import() && terms.consent_type != ConsentType::Implied;
+    let stands = restrictions(facts, purpose, terms.sender_id.as_ref())
+        .all(|restricted| genuine && later(&mark, &restricted.mark, rules.clock_tolerance));
+    let is_latest = facts
+        .grants
+        .iter()
+        .any(|grant| grant.purpose == purpose.key && grant.mark.event_id == event.event_id);
+    match (stands, is_latest) {
+        (false, _) => Effect::Superseded,
+        (true, true) => Effect::Applied,
+        (true, false) => Effect::Unchanged,
+    }
+}

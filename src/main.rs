@@ -1,0 +1,3 @@
+//! consentgate: parse, run, exit code.
+
+fn main() {}

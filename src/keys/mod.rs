@@ -1,0 +1,525 @@
+//! Keys: what turns a phone number into something that proves nothing to a thief.
+//!
+//! One keyring holds two kinds of secrets. The *fixed* one never rotates: partitions, consistency
+//! tokens and idempotency hashes hang on it. The *numbered* ones rotate: subject keys and sealed
+//! columns. From them every key is derived by HKDF with a label and, where it belongs to one
+//! business, that business's id, so that nothing can be compared across businesses.
+//!
+//! PRF: HMAC-SHA-256, cut to 128 bits. AEAD: AES-256-GCM-SIV with a random nonce; its associated
+//! data binds a value to its table, column and row. All from one library (aws-lc-rs).
+//! Where a keyring comes from is [`source`]'s business. Nothing here is ever printed.
+
+pub mod source;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::{constant_time, hkdf, hmac, rand};
+use data_encoding::{BASE64, HEXLOWER};
+use zeroize::Zeroizing;
+
+use crate::domain::address::{Address, MatchKey};
+use crate::domain::id::BusinessId;
+
+/// How many partitions subjects are spread over. Fixed in the database: partitions 1 to this, and
+/// partition 0 for the system.
+pub const SUBJECT_PARTITIONS: u16 = 64;
+
+/// The rotatable keyed hash under which a subject's facts are found.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubjectKey(pub [u8; 16]);
+
+impl fmt::Debug for SubjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+/// Why a keyring cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum KeyError {
+    #[error("not a consentgate keyring: {0}")]
+    Malformed(&'static str),
+    #[error("a sealed value does not open: wrong key, or the value was moved or damaged")]
+    DoesNotOpen,
+    #[error("a sealed value names key {0}, which the keyring does not hold")]
+    UnknownKey(u16),
+}
+
+type Secret = Zeroizing<[u8; 32]>;
+
+/// The secrets of one ledger.
+pub struct Keyring {
+    fixed: Secret,
+    numbered: BTreeMap<u16, Secret>,
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring")
+            .field("keys", &self.numbered.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+const HEADER: &str = "consentgate-keyring 1";
+
+impl Keyring {
+    /// A new keyring with random secrets.
+    pub fn generate() -> Self {
+        Self {
+            fixed: random(),
+            numbered: BTreeMap::from([(1, random())]),
+        }
+    }
+
+    /// Reads the text form: a header, `fixed BASE64`, and `key NUMBER BASE64` lines. Blank lines
+    /// and lines that start with `#` are skipped.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let mut lines = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        if lines.next() != Some(HEADER) {
+            return Err(KeyError::Malformed(
+                "the first line must be `consentgate-keyring 1`",
+            ));
+        }
+        let mut fixed = None;
+        let mut numbered = BTreeMap::new();
+        for line in lines {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.as_slice() {
+                ["fixed", secret] if fixed.is_none() => fixed = Some(parse_secret(secret)?),
+                ["key", number, secret] => {
+                    let number = number
+                        .parse()
+                        .map_err(|_| KeyError::Malformed("a key's number is not 1 to 65535"))?;
+                    if number == 0 || numbered.insert(number, parse_secret(secret)?).is_some() {
+                        return Err(KeyError::Malformed("a key's number is 0 or used twice"));
+                    }
+                }
+                _ => {
+                    return Err(KeyError::Malformed(
+                        "a line is neither `fixed …` nor `key N …`",
+                    ));
+                }
+            }
+        }
+        let fixed = fixed.ok_or(KeyError::Malformed("the line `fixed …` is missing"))?;
+        if numbered.is_empty() {
+            return Err(KeyError::Malformed("a line `key N …` is missing"));
+        }
+        Ok(Self { fixed, numbered })
+    }
+
+    /// The text form, to be kept secret and backed up: without it nothing in the database can be
+    /// found again.
+    pub fn to_text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(format!(
+            "{HEADER}\n# Keep this file secret, and keep a copy: without it no consent in the database can be found.\n"
+        ));
+        text.push_str(&format!("fixed {}\n", BASE64.encode(self.fixed.as_slice())));
+        for (number, secret) in &self.numbered {
+            text.push_str(&format!(
+                "key {number} {}\n",
+                BASE64.encode(secret.as_slice())
+            ));
+        }
+        text
+    }
+
+    /// The number of the key that new values are sealed under.
+    pub fn current(&self) -> u16 {
+        *self
+            .numbered
+            .keys()
+            .next_back()
+            .expect("a keyring holds at least one key")
+    }
+
+    /// What the database keeps to recognise its keyring. Says nothing about the secrets.
+    pub fn check_value(&self) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.fixed.as_slice());
+        let mut context = hmac::Context::with_key(&key);
+        context.update(b"consentgate/key-check/v1");
+        // The first numbered key is part of every subject key for ever, later ones only wrap it.
+        if let Some((number, secret)) = self.numbered.iter().next() {
+            context.update(&number.to_be_bytes());
+            context.update(secret.as_slice());
+        }
+        HEXLOWER.encode(&cut(context.sign().as_ref()))
+    }
+
+    /// The keys that belong to no business.
+    pub fn ledger_keys(&self) -> LedgerKeys {
+        LedgerKeys {
+            partition: mac_key(&self.fixed, "partition", ""),
+            token: mac_key(&self.fixed, "token", ""),
+        }
+    }
+
+    /// The keys of one business. Costs some derivations: keep the result.
+    pub fn business_keys(&self, business: &BusinessId) -> BusinessKeys {
+        let subject = self
+            .numbered
+            .values()
+            .map(|secret| mac_key(secret, "subject", business.as_str()))
+            .collect();
+        let seal = self
+            .numbered
+            .iter()
+            .map(|(number, secret)| {
+                let key = derive(secret, "seal", business.as_str());
+                let key = RandomizedNonceKey::new(&AES_256_GCM_SIV, key.as_slice());
+                (
+                    *number,
+                    key.expect("a derived key has the length that the cipher wants"),
+                )
+            })
+            .collect();
+        BusinessKeys {
+            subject,
+            seal,
+            current: self.current(),
+            idempotency: mac_key(&self.fixed, "idempotency", business.as_str()),
+        }
+    }
+}
+
+/// Keys that are the same for every business.
+pub struct LedgerKeys {
+    partition: hmac::Key,
+    token: hmac::Key,
+}
+
+impl fmt::Debug for LedgerKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LedgerKeys(…)")
+    }
+}
+
+impl LedgerKeys {
+    /// The partition of a subject: 1 to [`SUBJECT_PARTITIONS`], for ever.
+    pub fn partition(&self, business: &BusinessId, address: &Address) -> u16 {
+        let mut context = hmac::Context::with_key(&self.partition);
+        context.update(business.as_str().as_bytes());
+        context.update(&[0]);
+        update_with(&mut context, address.key());
+        let tag = context.sign();
+        let number = tag
+            .as_ref()
+            .iter()
+            .take(8)
+            .fold(0_u64, |n, byte| (n << 8) | u64::from(*byte));
+        1 + u16::try_from(number % u64::from(SUBJECT_PARTITIONS)).expect("a remainder is small")
+    }
+
+    /// Authenticates what leaves us and comes back: consistency and page tokens.
+    pub fn token_mac(&self, bytes: &[u8]) -> [u8; 16] {
+        cut(hmac::sign(&self.token, bytes).as_ref())
+    }
+
+    /// Whether `mac` is that of `bytes`, in constant time.
+    pub fn token_matches(&self, bytes: &[u8], mac: &[u8]) -> bool {
+        constant_time::verify_slices_are_equal(&self.token_mac(bytes), mac).is_ok()
+    }
+}
+
+/// Keys of one business.
+pub struct BusinessKeys {
+    subject: Vec<hmac::Key>,
+    seal: BTreeMap<u16, RandomizedNonceKey>,
+    current: u16,
+    idempotency: hmac::Key,
+}
+
+impl fmt::Debug for BusinessKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BusinessKeys(…)")
+    }
+}
+
+/// To which place in the database a sealed value belongs. A value that was moved does not open.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Table and column, as `event_payload.sealed`.
+    pub column: &'static str,
+    /// The row's own key.
+    pub row: &'a [u8],
+}
+
+impl BusinessKeys {
+    /// The keyed hash of an address. A rotation wraps: `key_n = PRF(K_n, key_{n-1})`, so that it
+    /// can be carried out for erased people too, whose number nobody has any more.
+    pub fn subject_key(&self, address: &Address) -> SubjectKey {
+        let mut keys = self.subject.iter();
+        let first = keys.next().expect("a keyring holds at least one key");
+        let mut context = hmac::Context::with_key(first);
+        update_with(&mut context, address.key());
+        let inner = cut(context.sign().as_ref());
+        SubjectKey(keys.fold(inner, |inner, key| cut(hmac::sign(key, &inner).as_ref())))
+    }
+
+    /// The keyed hash of a key or a content that may hold personal data.
+    pub fn idempotency_hash(&self, parts: &[&[u8]]) -> [u8; 16] {
+        let mut context = hmac::Context::with_key(&self.idempotency);
+        for part in parts {
+            context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            context.update(part);
+        }
+        cut(context.sign().as_ref())
+    }
+
+    /// Encrypts a value for one place: key number, nonce, ciphertext and tag in one.
+    pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Vec<u8> {
+        let key = &self.seal[&self.current];
+        let mut sealed = plain.to_vec();
+        let nonce = key
+            .seal_in_place_append_tag(aad(place, self.current), &mut sealed)
+            .expect(
+                "the system gives random numbers and the value is shorter than the cipher's limit",
+            );
+        let mut out = Vec::with_capacity(2 + 12 + sealed.len());
+        out.extend_from_slice(&self.current.to_be_bytes());
+        out.extend_from_slice(nonce.as_ref());
+        out.extend_from_slice(&sealed);
+        out
+    }
+
+    /// Decrypts what [`BusinessKeys::seal`] made for the same place.
+    pub fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let (number, rest) = sealed
+            .split_first_chunk::<2>()
+            .ok_or(KeyError::DoesNotOpen)?;
+        let (nonce, ciphertext) = rest
+            .split_first_chunk::<12>()
+            .ok_or(KeyError::DoesNotOpen)?;
+        let number = u16::from_be_bytes(*number);
+        let key = self.seal.get(&number).ok_or(KeyError::UnknownKey(number))?;
+        let mut buffer = Zeroizing::new(ciphertext.to_vec());
+        let length = key
+            .open_in_place(Nonce::from(nonce), aad(place, number), &mut buffer)
+            .map_err(|_| KeyError::DoesNotOpen)?
+            .len();
+        buffer.truncate(length);
+        Ok(buffer)
+    }
+}
+
+fn aad(place: Place<'_>, number: u16) -> Aad<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(place.column.len() + place.row.len() + 3);
+    bytes.extend_from_slice(&number.to_be_bytes());
+    bytes.extend_from_slice(place.column.as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(place.row);
+    Aad::from(bytes)
+}
+
+fn update_with(context: &mut hmac::Context, key: &MatchKey) {
+    match key {
+        MatchKey::Phone(digits) => {
+            context.update(b"p");
+            context.update(&digits.to_be_bytes());
+        }
+        MatchKey::UserId(id) => {
+            context.update(b"u");
+            context.update(id.as_bytes());
+        }
+    }
+}
+
+fn mac_key(secret: &Secret, label: &str, business: &str) -> hmac::Key {
+    hmac::Key::new(
+        hmac::HMAC_SHA256,
+        derive(secret, label, business).as_slice(),
+    )
+}
+
+fn derive(secret: &Secret, label: &str, business: &str) -> Secret {
+    let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"consentgate/v1");
+    let prk = salt.extract(secret.as_slice());
+    let info = [label.as_bytes(), b"\0", business.as_bytes()];
+    let mut out = Zeroizing::new([0; 32]);
+    prk.expand(&info, hkdf::HKDF_SHA256)
+        .and_then(|okm| okm.fill(out.as_mut_slice()))
+        .expect("32 bytes are within what HKDF can give");
+    out
+}
+
+fn cut(tag: &[u8]) -> [u8; 16] {
+    let mut out = [0; 16];
+    out.copy_from_slice(&tag[..16]);
+    out
+}
+
+fn random() -> Secret {
+    let mut secret = Zeroizing::new([0; 32]);
+    rand::fill(secret.as_mut_slice()).expect("the system gives random numbers");
+    secret
+}
+
+fn parse_secret(text: &str) -> Result<Secret, KeyError> {
+    const WRONG: KeyError = KeyError::Malformed("a secret is not 32 bytes in base64");
+    let bytes = Zeroizing::new(BASE64.decode(text.as_bytes()).map_err(|_| WRONG)?);
+    let secret = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| WRONG)?;
+    Ok(Zeroizing::new(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acme() -> BusinessId {
+        BusinessId::parse("acme").unwrap()
+    }
+
+    fn phone(text: &str) -> Address {
+        Address::from_phone_number(text).unwrap()
+    }
+
+    const PLACE: Place<'_> = Place {
+        column: "event_payload.sealed",
+        row: b"row",
+    };
+
+    #[test]
+    fn a_keyring_reads_back_and_finds_the_same_subjects() {
+        let keyring = Keyring::generate();
+        let again = Keyring::parse(&keyring.to_text()).unwrap();
+        assert_eq!(keyring.check_value(), again.check_value());
+        let address = phone("+4915112345678");
+        assert_eq!(
+            keyring.business_keys(&acme()).subject_key(&address),
+            again.business_keys(&acme()).subject_key(&address)
+        );
+    }
+
+    #[test]
+    fn all_spellings_of_a_number_have_one_key_and_partition() {
+        let keyring = Keyring::generate();
+        let (keys, ledger) = (keyring.business_keys(&acme()), keyring.ledger_keys());
+        let (a, b) = (phone("+5511987654321"), phone("+551187654321"));
+        assert_eq!(keys.subject_key(&a), keys.subject_key(&b));
+        assert_eq!(ledger.partition(&acme(), &a), ledger.partition(&acme(), &b));
+        assert_ne!(
+            keys.subject_key(&a),
+            keys.subject_key(&phone("+5511987654322"))
+        );
+    }
+
+    #[test]
+    fn businesses_and_keyrings_share_no_subject_key() {
+        let keyring = Keyring::generate();
+        let address = phone("+4915112345678");
+        let other = BusinessId::parse("other").unwrap();
+        assert_ne!(
+            keyring.business_keys(&acme()).subject_key(&address),
+            keyring.business_keys(&other).subject_key(&address)
+        );
+        assert_ne!(
+            keyring.business_keys(&acme()).subject_key(&address),
+            Keyring::generate()
+                .business_keys(&acme())
+                .subject_key(&address)
+        );
+        assert_ne!(keyring.check_value(), Keyring::generate().check_value());
+    }
+
+    #[test]
+    fn a_rotation_wraps_the_key_before_it_and_never_moves_a_partition() {
+        let before = Keyring::generate();
+        let mut after = Keyring::parse(&before.to_text()).unwrap();
+        after.numbered.insert(2, random());
+        let address = phone("+4915112345678");
+        let old = before.business_keys(&acme()).subject_key(&address);
+        let new = after.business_keys(&acme()).subject_key(&address);
+        let second = mac_key(&after.numbered[&2], "subject", "acme");
+        assert_eq!(new.0, cut(hmac::sign(&second, &old.0).as_ref()));
+        assert_eq!(
+            before.ledger_keys().partition(&acme(), &address),
+            after.ledger_keys().partition(&acme(), &address)
+        );
+        assert_eq!(before.check_value(), after.check_value());
+        let sealed = before.business_keys(&acme()).seal(PLACE, b"evidence");
+        assert_eq!(
+            after
+                .business_keys(&acme())
+                .open(PLACE, &sealed)
+                .unwrap()
+                .as_slice(),
+            b"evidence"
+        );
+    }
+
+    #[test]
+    fn a_sealed_value_opens_only_in_its_place_with_its_key() {
+        let keyring = Keyring::generate();
+        let keys = keyring.business_keys(&acme());
+        let sealed = keys.seal(PLACE, b"+4915112345678");
+        assert!(!sealed.windows(4).any(|window| window == b"4915"));
+        assert_eq!(
+            keys.open(PLACE, &sealed).unwrap().as_slice(),
+            b"+4915112345678"
+        );
+        let elsewhere = [
+            Place {
+                row: b"other",
+                ..PLACE
+            },
+            Place {
+                column: "subject_address.sealed",
+                ..PLACE
+            },
+        ];
+        for place in elsewhere {
+            assert_eq!(keys.open(place, &sealed), Err(KeyError::DoesNotOpen));
+        }
+        let other = keyring.business_keys(&BusinessId::parse("other").unwrap());
+        assert_eq!(other.open(PLACE, &sealed), Err(KeyError::DoesNotOpen));
+        for index in 0..sealed.len() {
+            let mut damaged = sealed.clone();
+            damaged[index] ^= 1;
+            assert!(keys.open(PLACE, &damaged).is_err(), "{index}");
+        }
+        assert_eq!(keys.open(PLACE, &sealed[..5]), Err(KeyError::DoesNotOpen));
+    }
+
+    #[test]
+    fn every_partition_is_within_its_range_and_most_are_used() {
+        let ledger = Keyring::generate().ledger_keys();
+        let used: std::collections::BTreeSet<u16> = (0..2_000)
+            .map(|n| ledger.partition(&acme(), &phone(&format!("+49151{:08}", n))))
+            .collect();
+        assert!(
+            used.iter()
+                .all(|partition| (1..=SUBJECT_PARTITIONS).contains(partition))
+        );
+        assert_eq!(used.len(), usize::from(SUBJECT_PARTITIONS));
+    }
+
+    #[test]
+    fn a_broken_keyring_is_refused_with_its_fault() {
+        let good = Keyring::generate().to_text();
+        for broken in [
+            String::new(),
+            good.replace("consentgate-keyring 1", "consentgate-keyring 2"),
+            good.replace("fixed ", "fixes "),
+            good.lines()
+                .filter(|line| !line.starts_with("key"))
+                .collect::<Vec<_>>()
+                .join("\n"),
+            good.replace("key 1", "key 0"),
+            format!("{}key 1 {}\n", good.as_str(), BASE64.encode(&[0; 32])),
+            good.replace("key 1 ", "key 1 AAAA"),
+        ] {
+            assert!(
+                matches!(Keyring::parse(&broken), Err(KeyError::Malformed(_))),
+                "{broken}"
+            );
+        }
+        let shown = format!("{:?}", Keyring::generate());
+        assert_eq!(shown, "Keyring { keys: [1], .. }");
+    }
+}

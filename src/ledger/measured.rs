@@ -1,0 +1,147 @@
+//! A ledger that times every call of another one.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{
+    Append, Appended, Error, Ledger, Loaded, Meta, Offset, Partition, Position, Recorded, Rpc,
+    StoredAnswer, StoredSubject, SubjectRef, SystemRecord, Touch,
+};
+use crate::domain::id::{BusinessId, SubjectId};
+use crate::domain::time::Timestamp;
+use crate::telemetry::{LedgerOperation, Metrics, Outcome};
+
+/// Times the calls that serve requests; passes the rest on.
+#[derive(Debug)]
+pub struct Measured {
+    inner: Arc<dyn Ledger>,
+    metrics: Metrics,
+}
+
+impl Measured {
+    pub fn new(inner: Arc<dyn Ledger>, metrics: Metrics) -> Self {
+        Self { inner, metrics }
+    }
+
+    async fn time<T: Send>(
+        &self,
+        operation: LedgerOperation,
+        call: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
+        let outcome = |result: &Result<T, Error>| match result {
+            Ok(_) => Outcome::Ok,
+            Err(_) => Outcome::Error,
+        };
+        self.metrics.time_ledger(operation, call, outcome).await
+    }
+}
+
+#[async_trait]
+impl Ledger for Measured {
+    async fn facts(&self, subjects: &[SubjectRef]) -> Result<Vec<Loaded>, Error> {
+        self.time(LedgerOperation::Facts, self.inner.facts(subjects))
+            .await
+    }
+
+    async fn append(&self, append: &Append<'_>) -> Result<Appended, Error> {
+        let outcome = |result: &Result<Appended, Error>| match result {
+            Ok(Appended::At(_)) => Outcome::Ok,
+            Ok(Appended::VersionChanged | Appended::KeyUsed) => Outcome::Conflict,
+            Err(_) => Outcome::Error,
+        };
+        self.metrics
+            .time_ledger(LedgerOperation::Append, self.inner.append(append), outcome)
+            .await
+    }
+
+    async fn answer(
+        &self,
+        business: &BusinessId,
+        rpc: Rpc,
+        key_hash: &[u8; 16],
+        touch: Touch,
+    ) -> Result<Option<StoredAnswer>, Error> {
+        self.inner.answer(business, rpc, key_hash, touch).await
+    }
+
+    async fn forget_answers(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
+        self.inner.forget_answers(before, limit).await
+    }
+
+    async fn history(
+        &self,
+        subject: SubjectId,
+        after: Offset,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, Error> {
+        self.time(
+            LedgerOperation::History,
+            self.inner.history(subject, after, limit),
+        )
+        .await
+    }
+
+    async fn changes_after(&self, after: Position, limit: u32) -> Result<Vec<Recorded>, Error> {
+        self.time(
+            LedgerOperation::Changes,
+            self.inner.changes_after(after, limit),
+        )
+        .await
+    }
+
+    async fn heads(&self) -> Result<Vec<Position>, Error> {
+        self.time(LedgerOperation::Heads, self.inner.heads()).await
+    }
+
+    async fn subjects_after(
+        &self,
+        partition: Partition,
+        after: Option<[u8; 16]>,
+        limit: u32,
+    ) -> Result<Vec<StoredSubject>, Error> {
+        self.inner.subjects_after(partition, after, limit).await
+    }
+
+    async fn address(&self, subject: SubjectId) -> Result<Option<Vec<u8>>, Error> {
+        self.inner.address(subject).await
+    }
+
+    async fn system_after(&self, after: Offset, limit: u32) -> Result<Vec<SystemRecord>, Error> {
+        self.time(
+            LedgerOperation::Changes,
+            self.inner.system_after(after, limit),
+        )
+        .await
+    }
+
+    async fn append_system(
+        &self,
+        expected: Offset,
+        recorded_at: Timestamp,
+        body: &str,
+    ) -> Result<Option<Offset>, Error> {
+        self.time(
+            LedgerOperation::Append,
+            self.inner.append_system(expected, recorded_at, body),
+        )
+        .await
+    }
+
+    async fn meta(&self) -> Result<Meta, Error> {
+        self.inner.meta().await
+    }
+
+    async fn set_key_check(&self, value: &str) -> Result<(), Error> {
+        self.inner.set_key_check(value).await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.inner.ping().await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}

@@ -1,0 +1,358 @@
+//! The ledger: keeping consent events, and the facts folded from them.
+//!
+//! One small trait in the domain's words, with two backends and one conformance suite
+//! (`tests/it/ledger`). A write is *append if the subject is still at the version I decided on*, so
+//! no transaction crosses the trait and a lost race is an ordinary value. Subjects are spread over
+//! partitions; each is a dense sequence of offsets in the order of commits.
+//!
+//! The ledger does not know what an event means beyond folding it, decides nothing, and never sees
+//! a phone number: addresses arrive as keyed hashes, everything personal arrives sealed.
+
+pub mod measured;
+pub mod postgres;
+pub mod replay;
+mod row;
+pub mod sqlite;
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::domain::event::Event;
+use crate::domain::facts::Facts;
+use crate::domain::id::{BusinessId, SubjectId};
+use crate::domain::time::Timestamp;
+
+/// The partition that holds the catalogue and the policy.
+pub const SYSTEM: Partition = Partition(0);
+
+/// A sequence of events of its own. 0 is the system's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(pub u16);
+
+/// A position in a partition: dense, from 1, in the order of commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Offset(pub i64);
+
+/// A place in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    pub partition: Partition,
+    pub offset: Offset,
+}
+
+/// How many events a subject has; what a conditional append is conditional on. 0: none yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Version(pub i64);
+
+/// The keyed hash under which a subject's facts are found, and where they lie.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SubjectRef {
+    pub business: BusinessId,
+    pub partition: Partition,
+    pub key: [u8; 16],
+}
+
+/// Facts of one subject as one statement saw them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// `None`: nothing was ever recorded of this subject.
+    pub subject: Option<Subject>,
+    /// Head of the subject's partition in the same snapshot: the facts hold every event up to it.
+    pub as_of: Offset,
+}
+
+/// A subject with its facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    pub subject_id: SubjectId,
+    pub version: Version,
+    pub facts: Facts,
+}
+
+/// One event to be appended, with everything that must commit with it.
+#[derive(Debug)]
+pub struct Append<'a> {
+    pub subject: &'a SubjectRef,
+    /// The version that the event was decided on.
+    pub expected: Version,
+    pub event: &'a Event,
+    /// The facts with the event applied.
+    pub facts: &'a Facts,
+    /// Number of the key that the subject's key was made under.
+    pub key_id: u16,
+    /// The sealed evidence.
+    pub payload: Option<&'a [u8]>,
+    /// The sealed address; kept if the subject has none yet.
+    pub address: &'a [u8],
+    pub idempotency: Option<Idempotency<'a>>,
+}
+
+/// Which call an idempotency key belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rpc {
+    RecordConsent,
+    Withdraw,
+    ConfirmConsent,
+}
+
+impl Rpc {
+    /// The number in the database.
+    pub const fn code(self) -> i16 {
+        match self {
+            Self::RecordConsent => 1,
+            Self::Withdraw => 2,
+            Self::ConfirmConsent => 3,
+        }
+    }
+}
+
+/// A key under which a call's answer is kept. Both hashes are keyed.
+#[derive(Debug, Clone, Copy)]
+pub struct Idempotency<'a> {
+    pub rpc: Rpc,
+    pub key_hash: [u8; 16],
+    pub content_hash: [u8; 16],
+    /// The answer, as JSON without personal data.
+    pub answer: &'a str,
+}
+
+/// What came of an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// It is committed here.
+    At(Position),
+    /// The subject is no longer at the expected version: decide again.
+    VersionChanged,
+    /// The idempotency key has an answer already: read it.
+    KeyUsed,
+}
+
+/// The answer of an earlier call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAnswer {
+    pub content_hash: [u8; 16],
+    pub answer: String,
+    pub position: Position,
+}
+
+/// Whether looking an answer up must commit something: a repeated restriction is acknowledged only
+/// on the strength of a write (coherence protocol, W1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touch {
+    Yes,
+    No,
+}
+
+/// An event with its place and its sealed payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    pub position: Position,
+    pub event: Event,
+    /// `None`: there was none, or it was erased.
+    pub payload: Option<Vec<u8>>,
+}
+
+/// A change of the catalogue or the policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemRecord {
+    pub offset: Offset,
+    pub recorded_at: Timestamp,
+    /// JSON.
+    pub body: String,
+}
+
+/// A subject as it is stored, for replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSubject {
+    pub key: [u8; 16],
+    pub subject_id: SubjectId,
+    pub version: Version,
+    pub fold_version: i32,
+    pub facts: Vec<u8>,
+}
+
+/// What identifies a ledger and must never change under it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    pub ledger_id: String,
+    pub partitions: u16,
+    pub match_rules: u32,
+    /// `None`: the first start has yet to write it.
+    pub key_check: Option<String>,
+}
+
+/// Why the ledger could not answer, by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Try again later; after a write the outcome is unknown.
+    #[error("the ledger cannot be reached: {0}")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Call somebody: a row does not read back.
+    #[error("corrupt row in `{table}` at {key}: {fault}")]
+    Corrupt {
+        table: &'static str,
+        key: String,
+        fault: String,
+    },
+    /// Our own mistake.
+    #[error("the database refused a statement: {0}")]
+    Rejected(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    fn corrupt(table: &'static str, key: impl fmt::Display, fault: impl fmt::Display) -> Self {
+        Self::Corrupt {
+            table,
+            key: key.to_string(),
+            fault: fault.to_string(),
+        }
+    }
+}
+
+/// A place to keep events. Every method is one statement or one transaction.
+#[async_trait]
+pub trait Ledger: Send + Sync + fmt::Debug + 'static {
+    /// Facts of many subjects in one statement, in the order asked. A subject whose stored business
+    /// differs from the asked one is reported as corrupt, never returned.
+    async fn facts(&self, subjects: &[SubjectRef]) -> Result<Vec<Loaded>, Error>;
+
+    /// Commits an event with its facts, its payload and its answer, or nothing of it.
+    async fn append(&self, append: &Append<'_>) -> Result<Appended, Error>;
+
+    /// The answer of an earlier call under this key.
+    async fn answer(
+        &self,
+        business: &BusinessId,
+        rpc: Rpc,
+        key_hash: &[u8; 16],
+        touch: Touch,
+    ) -> Result<Option<StoredAnswer>, Error>;
+
+    /// Forgets answers of calls before `before`, at most `limit`; says how many.
+    async fn forget_answers(&self, before: Timestamp, limit: u32) -> Result<u64, Error>;
+
+    /// Events of a subject after an offset, oldest first.
+    async fn history(
+        &self,
+        subject: SubjectId,
+        after: Offset,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, Error>;
+
+    /// Events of a partition after an offset, in order and without a gap, without payloads.
+    async fn changes_after(&self, after: Position, limit: u32) -> Result<Vec<Recorded>, Error>;
+
+    /// The last committed offset of every partition, the system's first.
+    async fn heads(&self) -> Result<Vec<Position>, Error>;
+
+    /// Subjects of a partition after a key, for replay.
+    async fn subjects_after(
+        &self,
+        partition: Partition,
+        after: Option<[u8; 16]>,
+        limit: u32,
+    ) -> Result<Vec<StoredSubject>, Error>;
+
+    /// Sealed address of a subject; `None` if it was erased.
+    async fn address(&self, subject: SubjectId) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Changes of the system partition after an offset.
+    async fn system_after(&self, after: Offset, limit: u32) -> Result<Vec<SystemRecord>, Error>;
+
+    /// Appends to the system partition if it is still at `expected`; `None` if it is not.
+    async fn append_system(
+        &self,
+        expected: Offset,
+        recorded_at: Timestamp,
+        body: &str,
+    ) -> Result<Option<Offset>, Error>;
+
+    /// What identifies the ledger.
+    async fn meta(&self) -> Result<Meta, Error>;
+
+    /// Writes the key check value if there is none; the one that holds is in [`Meta`] afterwards.
+    async fn set_key_check(&self, value: &str) -> Result<(), Error>;
+
+    /// Whether the ledger can be reached.
+    async fn ping(&self) -> Result<(), Error>;
+
+    /// Ends all connections.
+    async fn close(&self);
+}
+
+/// Why a database cannot be opened or migrated.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("`{0}` is not a database: use `sqlite:PATH` or `postgres://…`")]
+    Url(String),
+    #[error("cannot open the database: {0}")]
+    Open(#[source] sqlx::Error),
+    #[error("cannot migrate the database: {0}")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error(
+        "the database's schema is version {found}, newer than this binary's {known}: use a newer consentgate"
+    )]
+    Newer { found: i64, known: i64 },
+    #[error("the database's schema is {}, this binary's is version {known}: run `consentgate migrate`", found.map_or("empty".to_owned(), |v| format!("version {v}")))]
+    Older { found: Option<i64>, known: i64 },
+    #[error("another consentgate uses this database: {0}")]
+    Locked(String),
+    #[error("cannot lock the database: {0}")]
+    Lock(#[source] std::io::Error),
+    #[error(transparent)]
+    Ledger(#[from] Error),
+}
+
+/// Compares the schema that is there with the one that is known.
+fn check_schema(found: Option<i64>, migrator: &sqlx::migrate::Migrator) -> Result<(), OpenError> {
+    let known = migrator
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0);
+    match found {
+        Some(found) if found > known => Err(OpenError::Newer { found, known }),
+        Some(found) if found == known => Ok(()),
+        found => Err(OpenError::Older { found, known }),
+    }
+}
+
+/// Sorts a driver's error by what the caller can do about it.
+fn sort_error(error: sqlx::Error) -> Error {
+    match &error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => Error::Unavailable(error.into()),
+        sqlx::Error::Database(database) => {
+            let code = database.code();
+            if is_transient(code.as_deref().unwrap_or_default()) {
+                Error::Unavailable(error.into())
+            } else {
+                Error::Rejected(error.into())
+            }
+        }
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+            Error::corrupt("?", "?", &error)
+        }
+        _ => Error::Rejected(error.into()),
+    }
+}
+
+/// Codes of conditions that pass: PostgreSQL's SQLSTATE classes and SQLite's result codes.
+fn is_transient(code: &str) -> bool {
+    // PostgreSQL: 08 connection, 40 rollback, 53 resources (disk full, too many connections),
+    // 55 lock not available, 57 operator intervention (shutdown, cancelled), 58 system error (IO),
+    // 25006 read-only (a replica).
+    const CLASSES: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
+    if code.len() == 5 {
+        return code == "25006" || CLASSES.iter().any(|class| code.starts_with(class));
+    }
+    // SQLite, primary code in the low byte: 5 busy, 6 locked, 7 no memory, 8 read-only, 10 IO,
+    // 13 full, 14 cannot open.
+    code.parse::<u32>()
+        .is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 8 | 10 | 13 | 14))
+}

@@ -1,0 +1,613 @@
+//! The ledger on SQLite: one file, one process, nothing to install.
+//!
+//! One connection writes, several read. `synchronous = FULL`, so that what was acknowledged
+//! survives a power cut. A lock file beside the database keeps a second process out; the system
+//! releases it when the process dies.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use data_encoding::HEXUPPER;
+use sqlx::Row;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
+use uuid::Uuid;
+
+use super::row::{self, Read, SubjectRow};
+use super::{
+    Append, Appended, Error, Ledger, Loaded, Meta, Offset, OpenError, Partition, Position,
+    Recorded, Rpc, StoredAnswer, StoredSubject, SubjectRef, SystemRecord, Touch, Version,
+    check_schema, sort_error,
+};
+use crate::domain::facts::FOLD_VERSION;
+use crate::domain::id::{BusinessId, SubjectId};
+use crate::domain::time::Timestamp;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How long a statement waits for another process's lock (a backup, say) before it fails.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const READERS: u32 = 4;
+
+/// A ledger in one SQLite file.
+#[derive(Debug)]
+pub struct Sqlite {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    /// Held as long as the ledger is open.
+    _lock: File,
+}
+
+/// Whether opening may create the file and bring its schema up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migrate {
+    Yes,
+    No,
+}
+
+impl Sqlite {
+    /// Opens a database file and takes its lock. With [`Migrate::Yes`] a missing file is created.
+    pub async fn open(
+        path: &Path,
+        migrate: Migrate,
+        acquire_timeout: Duration,
+    ) -> Result<Self, OpenError> {
+        let lock = take_lock(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(migrate == Migrate::Yes)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true);
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .min_connections(1)
+                .acquire_timeout(acquire_timeout)
+                .test_before_acquire(false)
+        };
+        let writer = pool(1)
+            .connect_with(options.clone())
+            .await
+            .map_err(OpenError::Open)?;
+        let found = schema_version(&writer).await?;
+        match migrate {
+            Migrate::Yes => {
+                let known = MIGRATIONS
+                    .iter()
+                    .map(|migration| migration.version)
+                    .max()
+                    .unwrap_or(0);
+                if let Some(found) = found.filter(|found| *found > known) {
+                    return Err(OpenError::Newer { found, known });
+                }
+                MIGRATIONS.run(&writer).await.map_err(OpenError::Migrate)?;
+            }
+            Migrate::No => check_schema(found, &MIGRATIONS)?,
+        }
+        let readers = pool(READERS)
+            .connect_with(options.read_only(true))
+            .await
+            .map_err(OpenError::Open)?;
+        Ok(Self {
+            writer,
+            readers,
+            _lock: lock,
+        })
+    }
+
+    async fn refold(&self, read: Read) -> Result<super::Subject, Error> {
+        match read {
+            Read::Current(subject) => Ok(subject),
+            Read::Stale {
+                subject_id,
+                version,
+            } => {
+                let limit = u32::try_from(version.0).unwrap_or(u32::MAX);
+                let history = self.history(subject_id, Offset(0), limit).await?;
+                row::refold(subject_id, version, &history)
+            }
+        }
+    }
+}
+
+/// The lock file's path: the database's with `.lock` appended.
+pub fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+fn take_lock(path: &Path) -> Result<File, OpenError> {
+    let path = lock_path(path);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(OpenError::Lock)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(OpenError::Locked(format!("`{}` is locked", path.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(OpenError::Lock(error)),
+    }
+}
+
+async fn schema_version(pool: &SqlitePool) -> Result<Option<i64>, OpenError> {
+    let exists: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'",
+    )
+    .fetch_one(pool)
+    .await
+    .map_err(OpenError::Open)?;
+    if exists == 0 {
+        return Ok(None);
+    }
+    sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+        .fetch_one(pool)
+        .await
+        .map_err(OpenError::Open)
+}
+
+#[async_trait]
+impl Ledger for Sqlite {
+    async fn facts(&self, subjects: &[SubjectRef]) -> Result<Vec<Loaded>, Error> {
+        // SQLite binds no arrays: the keys travel as one JSON text.
+        let asked: Vec<(u16, String)> = subjects
+            .iter()
+            .map(|subject| (subject.partition.0, HEXUPPER.encode(&subject.key)))
+            .collect();
+        let asked = serde_json::to_string(&asked).expect("numbers and texts are JSON");
+        let rows = sqlx::query(
+            "SELECT h.head, s.business_id, s.subject_id, s.version, s.fold_version, s.facts
+             FROM json_each(?1) AS a
+             JOIN partition_head AS h ON h.partition = a.value ->> 0
+             LEFT JOIN subject AS s
+               ON s.partition = a.value ->> 0 AND s.subject_key = unhex(a.value ->> 1)
+             ORDER BY a.key",
+        )
+        .bind(asked)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(sort_error)?;
+        if rows.len() != subjects.len() {
+            return Err(Error::corrupt(
+                "partition_head",
+                "all",
+                "a partition has no head",
+            ));
+        }
+        let mut loaded = Vec::with_capacity(rows.len());
+        for (row, subject) in rows.iter().zip(subjects) {
+            let as_of = Offset(row.try_get("head").map_err(sort_error)?);
+            let subject = match subject_row(row).map_err(sort_error)? {
+                None => None,
+                Some(found) => Some(self.refold(found.read(&subject.business)?).await?),
+            };
+            loaded.push(Loaded { subject, as_of });
+        }
+        Ok(loaded)
+    }
+
+    async fn append(&self, append: &Append<'_>) -> Result<Appended, Error> {
+        let mut transaction = self
+            .writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(sort_error)?;
+        let written = write(&mut transaction, append).await;
+        match written {
+            Ok(Some(offset)) => {
+                transaction.commit().await.map_err(sort_error)?;
+                Ok(Appended::At(Position {
+                    partition: append.subject.partition,
+                    offset,
+                }))
+            }
+            Ok(None) => {
+                transaction.rollback().await.map_err(sort_error)?;
+                Ok(Appended::VersionChanged)
+            }
+            Err(error) => {
+                let key_used = is_used_key(&error);
+                // The error that stopped the transaction says more than a failing rollback.
+                let rolled_back = transaction.rollback().await;
+                if key_used {
+                    rolled_back.map_err(sort_error)?;
+                    return Ok(Appended::KeyUsed);
+                }
+                Err(sort_error(error))
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        business: &BusinessId,
+        rpc: Rpc,
+        key_hash: &[u8; 16],
+        touch: Touch,
+    ) -> Result<Option<StoredAnswer>, Error> {
+        if touch == Touch::Yes {
+            // A transaction of its own rather than RETURNING: a row may be handed over before the
+            // statement that wrote it has ended.
+            let mut transaction = self
+                .writer
+                .begin_with("BEGIN IMMEDIATE")
+                .await
+                .map_err(sort_error)?;
+            sqlx::query(
+                "UPDATE idempotency SET repeats = repeats + 1
+                 WHERE business_id = ?1 AND rpc = ?2 AND key_hash = ?3",
+            )
+            .bind(business.as_str())
+            .bind(rpc.code())
+            .bind(key_hash.as_slice())
+            .execute(&mut *transaction)
+            .await
+            .map_err(sort_error)?;
+            transaction.commit().await.map_err(sort_error)?;
+        }
+        let row = sqlx::query(
+            "SELECT content_hash, answer, partition, \"offset\" FROM idempotency
+             WHERE business_id = ?1 AND rpc = ?2 AND key_hash = ?3",
+        )
+        .bind(business.as_str())
+        .bind(rpc.code())
+        .bind(key_hash.as_slice())
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(sort_error)?;
+        let Some(row) = row else { return Ok(None) };
+        let content: Vec<u8> = row.try_get("content_hash").map_err(sort_error)?;
+        let partition: i64 = row.try_get("partition").map_err(sort_error)?;
+        let offset: i64 = row.try_get("offset").map_err(sort_error)?;
+        Ok(Some(StoredAnswer {
+            content_hash: row::hash16(&content, "idempotency", business)?,
+            answer: row.try_get("answer").map_err(sort_error)?,
+            position: row::position(partition, offset)?,
+        }))
+    }
+
+    async fn forget_answers(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
+        let done = sqlx::query(
+            "DELETE FROM idempotency WHERE (business_id, rpc, key_hash) IN
+               (SELECT business_id, rpc, key_hash FROM idempotency WHERE created_at < ?1 LIMIT ?2)",
+        )
+        .bind(before.as_micros())
+        .bind(limit)
+        .execute(&self.writer)
+        .await
+        .map_err(sort_error)?;
+        Ok(done.rows_affected())
+    }
+
+    async fn history(
+        &self,
+        subject: SubjectId,
+        after: Offset,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, Error> {
+        sqlx::query(
+            "SELECT e.partition, e.\"offset\", e.event_id, e.body, p.sealed
+             FROM event AS e
+             LEFT JOIN event_payload AS p
+               ON p.subject_id = e.subject_id AND p.event_id = e.event_id
+             WHERE e.subject_id = ?1 AND e.\"offset\" > ?2 ORDER BY e.\"offset\" LIMIT ?3",
+        )
+        .bind(subject.0)
+        .bind(after.0)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(sort_error)?
+        .iter()
+        .map(event_row)
+        .collect()
+    }
+
+    async fn changes_after(&self, after: Position, limit: u32) -> Result<Vec<Recorded>, Error> {
+        sqlx::query(
+            "SELECT partition, \"offset\", event_id, body, NULL AS sealed FROM event
+             WHERE partition = ?1 AND \"offset\" > ?2 ORDER BY \"offset\" LIMIT ?3",
+        )
+        .bind(after.partition.0)
+        .bind(after.offset.0)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(sort_error)?
+        .iter()
+        .map(event_row)
+        .collect()
+    }
+
+    async fn heads(&self) -> Result<Vec<Position>, Error> {
+        sqlx::query("SELECT partition, head FROM partition_head ORDER BY partition")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(sort_error)?
+            .iter()
+            .map(|row| {
+                let partition: i64 = row.try_get("partition").map_err(sort_error)?;
+                row::position(partition, row.try_get("head").map_err(sort_error)?)
+            })
+            .collect()
+    }
+
+    async fn subjects_after(
+        &self,
+        partition: Partition,
+        after: Option<[u8; 16]>,
+        limit: u32,
+    ) -> Result<Vec<StoredSubject>, Error> {
+        sqlx::query(
+            "SELECT subject_key, subject_id, version, fold_version, facts FROM subject
+             WHERE partition = ?1 AND subject_key > ?2 ORDER BY subject_key LIMIT ?3",
+        )
+        .bind(partition.0)
+        .bind(after.map_or_else(Vec::new, |key| key.to_vec()))
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(sort_error)?
+        .iter()
+        .map(|row| {
+            let key: Vec<u8> = row.try_get("subject_key").map_err(sort_error)?;
+            let subject_id: Uuid = row.try_get("subject_id").map_err(sort_error)?;
+            Ok(StoredSubject {
+                key: row::hash16(&key, "subject", subject_id)?,
+                subject_id: SubjectId(subject_id),
+                version: Version(row.try_get("version").map_err(sort_error)?),
+                fold_version: row.try_get("fold_version").map_err(sort_error)?,
+                facts: row.try_get("facts").map_err(sort_error)?,
+            })
+        })
+        .collect()
+    }
+
+    async fn address(&self, subject: SubjectId) -> Result<Option<Vec<u8>>, Error> {
+        sqlx::query_scalar("SELECT sealed FROM subject_address WHERE subject_id = ?1")
+            .bind(subject.0)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(sort_error)
+    }
+
+    async fn system_after(&self, after: Offset, limit: u32) -> Result<Vec<SystemRecord>, Error> {
+        sqlx::query(
+            "SELECT \"offset\", recorded_at, body FROM system_event
+             WHERE \"offset\" > ?1 ORDER BY \"offset\" LIMIT ?2",
+        )
+        .bind(after.0)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(sort_error)?
+        .iter()
+        .map(|row| {
+            Ok(SystemRecord {
+                offset: Offset(row.try_get("offset").map_err(sort_error)?),
+                recorded_at: Timestamp::from_micros(
+                    row.try_get("recorded_at").map_err(sort_error)?,
+                ),
+                body: row.try_get("body").map_err(sort_error)?,
+            })
+        })
+        .collect()
+    }
+
+    async fn append_system(
+        &self,
+        expected: Offset,
+        recorded_at: Timestamp,
+        body: &str,
+    ) -> Result<Option<Offset>, Error> {
+        let mut transaction = self
+            .writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(sort_error)?;
+        let raised = sqlx::query(
+            "UPDATE partition_head SET head = head + 1 WHERE partition = 0 AND head = ?1",
+        )
+        .bind(expected.0)
+        .execute(&mut *transaction)
+        .await
+        .map_err(sort_error)?
+        .rows_affected();
+        if raised == 0 {
+            transaction.rollback().await.map_err(sort_error)?;
+            return Ok(None);
+        }
+        let offset = expected.0 + 1;
+        sqlx::query("INSERT INTO system_event (\"offset\", recorded_at, body) VALUES (?1, ?2, ?3)")
+            .bind(offset)
+            .bind(recorded_at.as_micros())
+            .bind(body)
+            .execute(&mut *transaction)
+            .await
+            .map_err(sort_error)?;
+        transaction.commit().await.map_err(sort_error)?;
+        Ok(Some(Offset(offset)))
+    }
+
+    async fn meta(&self) -> Result<Meta, Error> {
+        let rows: Vec<(String, String)> = sqlx::query_as("SELECT name, value FROM ledger_meta")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(sort_error)?;
+        row::meta(rows)
+    }
+
+    async fn set_key_check(&self, value: &str) -> Result<(), Error> {
+        sqlx::query(
+            "INSERT INTO ledger_meta (name, value) VALUES ('key_check', ?1)
+             ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(value)
+        .execute(&self.writer)
+        .await
+        .map_err(sort_error)?;
+        Ok(())
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1")
+            .execute(&self.readers)
+            .await
+            .map_err(sort_error)?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// The statements of one append, in one transaction. `None`: the version has changed.
+async fn write(
+    connection: &mut sqlx::SqliteConnection,
+    append: &Append<'_>,
+) -> Result<Option<Offset>, sqlx::Error> {
+    let Append { subject, event, .. } = append;
+    if write_subject(connection, append).await? == 0 {
+        return Ok(None);
+    }
+    sqlx::query("UPDATE partition_head SET head = head + 1 WHERE partition = ?1")
+        .bind(subject.partition.0)
+        .execute(&mut *connection)
+        .await?;
+    let offset: i64 = sqlx::query_scalar("SELECT head FROM partition_head WHERE partition = ?1")
+        .bind(subject.partition.0)
+        .fetch_one(&mut *connection)
+        .await?;
+    sqlx::query(
+        "INSERT INTO event
+           (partition, \"offset\", event_id, subject_id, business_id, recorded_at, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )
+    .bind(subject.partition.0)
+    .bind(offset)
+    .bind(event.event_id.0)
+    .bind(event.subject_id.0)
+    .bind(subject.business.as_str())
+    .bind(event.recorded_at.as_micros())
+    .bind(row::body(event))
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "INSERT INTO subject_address (subject_id, sealed) VALUES (?1, ?2)
+         ON CONFLICT (subject_id) DO NOTHING",
+    )
+    .bind(event.subject_id.0)
+    .bind(append.address)
+    .execute(&mut *connection)
+    .await?;
+    if let Some(payload) = append.payload {
+        sqlx::query("INSERT INTO event_payload (event_id, subject_id, sealed) VALUES (?1, ?2, ?3)")
+            .bind(event.event_id.0)
+            .bind(event.subject_id.0)
+            .bind(payload)
+            .execute(&mut *connection)
+            .await?;
+    }
+    if let Some(idempotency) = &append.idempotency {
+        sqlx::query(
+            "INSERT INTO idempotency
+               (business_id, rpc, key_hash, content_hash, answer, partition, \"offset\", created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )
+        .bind(subject.business.as_str())
+        .bind(idempotency.rpc.code())
+        .bind(idempotency.key_hash.as_slice())
+        .bind(idempotency.content_hash.as_slice())
+        .bind(idempotency.answer)
+        .bind(subject.partition.0)
+        .bind(offset)
+        .bind(event.recorded_at.as_micros())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(Some(Offset(offset)))
+}
+
+/// Creates the subject or moves it on, if it is at the expected version; rows written.
+async fn write_subject(
+    connection: &mut sqlx::SqliteConnection,
+    append: &Append<'_>,
+) -> Result<u64, sqlx::Error> {
+    let Append { subject, event, .. } = append;
+    let facts = append.facts.encode();
+    let done = if append.expected.0 == 0 {
+        sqlx::query(
+            "INSERT INTO subject
+               (partition, subject_key, business_id, subject_id, version, fold_version, key_id, facts)
+             VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7)
+             ON CONFLICT (partition, subject_key) DO NOTHING",
+        )
+        .bind(subject.partition.0)
+        .bind(subject.key.as_slice())
+        .bind(subject.business.as_str())
+        .bind(event.subject_id.0)
+        .bind(FOLD_VERSION)
+        .bind(append.key_id)
+        .bind(facts)
+    } else {
+        sqlx::query(
+            "UPDATE subject SET version = version + 1, fold_version = ?5, facts = ?6
+             WHERE partition = ?1 AND subject_key = ?2 AND business_id = ?3 AND version = ?4
+               AND subject_id = ?7",
+        )
+        .bind(subject.partition.0)
+        .bind(subject.key.as_slice())
+        .bind(subject.business.as_str())
+        .bind(append.expected.0)
+        .bind(FOLD_VERSION)
+        .bind(facts)
+        .bind(event.subject_id.0)
+    };
+    Ok(done.execute(connection).await?.rows_affected())
+}
+
+fn is_used_key(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|database| {
+        database.is_unique_violation() && database.message().contains("idempotency.")
+    })
+}
+
+fn subject_row(row: &SqliteRow) -> Result<Option<SubjectRow>, sqlx::Error> {
+    let Some(subject_id) = row.try_get::<Option<Uuid>, _>("subject_id")? else {
+        return Ok(None);
+    };
+    Ok(Some(SubjectRow {
+        business_id: row.try_get("business_id")?,
+        subject_id,
+        version: row.try_get("version")?,
+        fold_version: row.try_get("fold_version")?,
+        facts: row.try_get("facts")?,
+    }))
+}
+
+fn event_row(row: &SqliteRow) -> Result<Recorded, Error> {
+    let read = || -> Result<_, sqlx::Error> {
+        Ok((
+            row.try_get::<i64, _>("partition")?,
+            row.try_get::<i64, _>("offset")?,
+            row.try_get::<Uuid, _>("event_id")?,
+            row.try_get::<String, _>("body")?,
+            row.try_get::<Option<Vec<u8>>, _>("sealed")?,
+        ))
+    };
+    let (partition, offset, event_id, body, payload) = read().map_err(sort_error)?;
+    row::recorded(partition, offset, event_id, &body, payload)
+}

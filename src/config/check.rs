@@ -1,0 +1,240 @@
+//! Limits and combinations: what no single value can tell. Every violation is found, not only the
+//! first.
+
+use std::time::Duration;
+
+use super::problem::{Error, Origins, Problem, place};
+use super::value::Value;
+use super::{ByteSize, Config};
+
+impl Config {
+    /// Whether the settings fit together, for a configuration that was not loaded but written by
+    /// hand.
+    pub fn validate(&self) -> Result<(), Error> {
+        let problems = self.conflicts(&Origins::new());
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Invalid(problems))
+        }
+    }
+
+    pub(super) fn conflicts(&self, origins: &Origins) -> Vec<Problem> {
+        let mut problems = self.outside_limits(origins);
+        let mut conflict = |message| problems.push(Problem::Conflict(message));
+
+        let keys = [
+            ("key_file", self.key_file.is_some()),
+            ("key_env", self.key_env.is_some()),
+            ("key_command", self.key_command.is_some()),
+        ];
+        let keys: Vec<String> = keys
+            .iter()
+            .filter(|key| key.1)
+            .map(|key| place(key.0, origins))
+            .collect();
+        if keys.len() > 1 {
+            conflict(format!(
+                "{} are set, expected at most one of them",
+                keys.join(" and ")
+            ));
+        }
+        if self.database.is_postgres() && keys.is_empty() && !self.example {
+            let database = place("database", origins);
+            conflict(format!(
+                "{database} is PostgreSQL, which needs a key: set `key_file`, `key_env` or `key_command`"
+            ));
+        }
+        if self.example {
+            let own = ["database", "catalog"]
+                .iter()
+                .filter(|name| origins.contains_key(*name));
+            let taken: Vec<String> = own.map(|name| place(name, origins)).chain(keys).collect();
+            if !taken.is_empty() {
+                let example = place("example", origins);
+                conflict(format!(
+                    "{example} brings its own database, key and catalogue: remove it, or remove {}",
+                    taken.join(" and ")
+                ));
+            }
+        }
+        if self.is_exposed() && !self.insecure {
+            let (listen, place) = (self.listen, place("listen", origins));
+            conflict(format!(
+                "{place} is `{listen}`, which others can reach, and calls are neither encrypted nor authenticated: \
+                 listen on `127.0.0.1:{}`, or set `insecure` (`--insecure`) to accept that",
+                listen.port()
+            ));
+        }
+        problems
+    }
+
+    fn outside_limits(&self, origins: &Origins) -> Vec<Problem> {
+        const MS: Duration = Duration::from_millis(1);
+        const DAY: Duration = Duration::from_hours(24);
+        let times = [
+            ("valid_for", self.valid_for, MS, Duration::from_mins(1)),
+            ("clock_tolerance", self.clock_tolerance, Duration::ZERO, DAY),
+            (
+                "idempotency_retention",
+                self.idempotency_retention,
+                Duration::from_hours(1),
+                36_500 * DAY,
+            ),
+            (
+                "database_acquire_timeout",
+                self.database_acquire_timeout,
+                MS,
+                DAY,
+            ),
+            ("statement_timeout", self.statement_timeout, MS, DAY),
+            ("shutdown_delay", self.shutdown_delay, Duration::ZERO, DAY),
+            ("shutdown_grace", self.shutdown_grace, Duration::ZERO, DAY),
+            (
+                "otlp_timeout",
+                self.otlp_timeout,
+                MS,
+                Duration::from_mins(1),
+            ),
+            ("metrics_interval", self.metrics_interval, 100 * MS, DAY),
+        ];
+        let sizes = [
+            (
+                "cache_size",
+                self.cache_size,
+                ByteSize(1 << 20),
+                ByteSize(1 << 50),
+            ),
+            (
+                "max_message_size",
+                self.max_message_size,
+                ByteSize(64 << 10),
+                ByteSize(1 << 30),
+            ),
+            (
+                "max_header_list_size",
+                self.max_header_list_size,
+                ByteSize(4 << 10),
+                ByteSize(1 << 20),
+            ),
+        ];
+        let times = times
+            .iter()
+            .filter_map(|(name, is, min, max)| outside(name, is, min, max, origins));
+        let sizes = sizes
+            .iter()
+            .filter_map(|(name, is, min, max)| outside(name, is, min, max, origins));
+        times.chain(sizes).collect()
+    }
+}
+
+fn outside<T: Value + Ord>(
+    name: &str,
+    is: &T,
+    min: &T,
+    max: &T,
+    origins: &Origins,
+) -> Option<Problem> {
+    let show = |value: &T| value.show().unwrap_or_default();
+    (is < min || is > max).then(|| Problem::Value {
+        place: place(name, origins),
+        value: Some(show(is)),
+        expected: format!("from {} to {}", show(min), show(max)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Flags};
+
+    /// What is wrong with these settings, or nothing.
+    fn refusal<const N: usize>(values: [(&str, &str); N]) -> Option<String> {
+        let nothing: [(&str, &str); 0] = [];
+        Config::load(&Flags::of(values), nothing, None)
+            .err()
+            .map(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_address_others_can_reach_needs_insecure() {
+        let refused = refusal([("listen", "0.0.0.0:50051")]).unwrap();
+        assert!(
+            refused.starts_with("`--listen` is `0.0.0.0:50051`, which others can reach"),
+            "{refused}"
+        );
+        assert!(
+            refused.contains("`127.0.0.1:50051`") && refused.contains("`--insecure`"),
+            "{refused}"
+        );
+
+        assert_eq!(
+            refusal([("listen", "0.0.0.0:50051"), ("insecure", "true")]),
+            None
+        );
+        assert_eq!(refusal([("listen", "[::1]:0")]), None);
+    }
+
+    #[test]
+    fn postgresql_needs_exactly_one_key() {
+        let database = ("database", "postgres://h/d");
+        let refused = refusal([database]).unwrap();
+        assert_eq!(
+            refused,
+            "`--database` is PostgreSQL, which needs a key: set `key_file`, `key_env` or `key_command`"
+        );
+        assert_eq!(refusal([database, ("key_env", "KEY")]), None);
+        assert_eq!(
+            refusal([database, ("key_env", "KEY"), ("key_file", "key")]).unwrap(),
+            "`--key-file` and `--key-env` are set, expected at most one of them"
+        );
+    }
+
+    #[test]
+    fn sqlite_needs_no_key_and_takes_one() {
+        assert_eq!(refusal([("key_command", "cat key")]), None);
+        assert!(refusal([("key_command", "cat key"), ("key_file", "key")]).is_some());
+    }
+
+    #[test]
+    fn the_example_brings_its_own_database_key_and_catalogue() {
+        let example = ("example", "true");
+        assert_eq!(
+            refusal([example, ("database", "sqlite:a.db"), ("key_file", "key")]).unwrap(),
+            "`--example` brings its own database, key and catalogue: remove it, or remove `--database` and `--key-file`"
+        );
+        assert!(refusal([example, ("catalog", "a.toml")]).is_some());
+        assert_eq!(
+            refusal([example, ("policy", "a.toml"), ("log", "debug")]),
+            None
+        );
+    }
+
+    #[test]
+    fn limits_are_inclusive() {
+        for (name, inside, outside) in [
+            ("valid_for", "1ms", "0s"),
+            ("valid_for", "60s", "60001ms"),
+            ("clock_tolerance", "0s", "25h"),
+            ("idempotency_retention", "1h", "59m"),
+            ("statement_timeout", "1ms", "0s"),
+            ("metrics_interval", "100ms", "99ms"),
+            ("cache_size", "1MiB", "1023KiB"),
+            ("max_message_size", "1GiB", "2GiB"),
+            ("max_header_list_size", "4KiB", "4095B"),
+        ] {
+            assert_eq!(refusal([(name, inside)]), None, "{name} {inside}");
+            let refused =
+                refusal([(name, outside)]).unwrap_or_else(|| panic!("{name} {outside} is refused"));
+            assert!(refused.contains("expected from "), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_written_by_hand_can_be_checked_too() {
+        let config = Config {
+            listen: "10.0.0.1:1".parse().unwrap(),
+            ..Config::default()
+        };
+        assert!(config.validate().is_err());
+    }
+}

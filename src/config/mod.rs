@@ -1,0 +1,300 @@
+//! Settings of the service: one list of declarations, from which flags, environment variables, file
+//! keys, help, the example file and the reference are made.
+//!
+//! One name, three spellings: the file key `max_message_size` is the flag `--max-message-size` and
+//! the variable `CONSENTGATE_MAX_MESSAGE_SIZE`. A flag wins over the environment, the environment
+//! over the file, the file over the default. An unknown key or variable is an error, and so is a
+//! combination that cannot be meant; all mistakes are reported at once. To add a setting, add its
+//! declaration here, then regenerate `consentgate.example.toml`.
+//!
+//! It imports nothing of ours and opens nothing but the settings file: whether a path exists or a
+//! filter parses is found out by whoever uses it.
+
+mod check;
+mod database;
+mod flags;
+mod given;
+mod load;
+mod problem;
+mod quantity;
+mod reference;
+mod setting;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use database::{Database, Secret};
+pub use flags::Flags;
+pub use given::SettingsFile;
+pub use load::Loaded;
+pub use problem::{Error, Origin, Problem};
+pub use quantity::{ByteSize, Ratio};
+pub use reference::{Effective, example_file, reference};
+pub use setting::{PREFIX, Preset, Setting};
+pub use value::{Endpoint, LogFormat};
+
+use given::Given;
+use setting::settings;
+use value::Value;
+
+/// Variables with our prefix that are no settings of `serve`: the settings file, and what the
+/// client commands read.
+pub const OTHER_VARIABLES: &[&str] = &[
+    "CONSENTGATE_CONFIG",
+    "CONSENTGATE_SERVER",
+    "CONSENTGATE_TOKEN",
+    "CONSENTGATE_OUTPUT",
+];
+
+const fn value(text: &'static str) -> Preset {
+    Preset::Value(text)
+}
+
+const fn unset(sample: &'static str) -> Preset {
+    Preset::Unset { sample }
+}
+
+settings! {
+    "Server" {
+        /// Address and port to serve gRPC on. Port 0 takes a free one.
+        listen: SocketAddr = value("127.0.0.1:50051"),
+        /// Serve on an address that others can reach although calls are neither encrypted nor
+        /// authenticated. Without it such an address is refused.
+        insecure: bool = value("false"),
+        /// Offer gRPC server reflection, so that `grpcurl` needs no `.proto` files.
+        reflection: bool = value("true"),
+        /// Time between reporting `NOT_SERVING` and refusing new connections at shutdown. Give load
+        /// balancers that poll the health service one polling interval.
+        shutdown_delay: Duration = value("0s"),
+        /// Time that running calls get to finish at shutdown. What is left then is cut off.
+        shutdown_grace: Duration = value("10s"),
+    }
+
+    "Example" {
+        /// Serve the example: a database and key in a directory of their own, with the catalogue of
+        /// the shop "acme". Cannot be combined with `database`, `catalog` or a key.
+        example: bool = value("false"),
+        /// Directory of the example. It is created when it does not exist.
+        example_dir: PathBuf = value("consentgate-example"),
+    }
+
+    "Database" {
+        /// Where the ledger is kept. Either `sqlite:PATH`, a file for one instance, relative to the
+        /// working directory and created when it does not exist, or
+        /// `postgres://USER:PASSWORD@HOST/DATABASE`.
+        database: Database = value("sqlite:consentgate.db"),
+        /// Bring the schema up to date at start. Unset, it is done for SQLite and not for
+        /// PostgreSQL, where `consentgate migrate` does it.
+        migrate: Option<bool> = unset("true"),
+        /// Most connections to the database at a time.
+        database_max_connections: u32 = value("16"),
+        /// Longest wait for a free connection. After it the call fails with `UNAVAILABLE`.
+        database_acquire_timeout: Duration = value("2s"),
+        /// Longest time one statement may run. After it the database gives up and the call fails.
+        statement_timeout: Duration = value("5s"),
+    }
+
+    "Keys" {
+        /// File with the key that numbers are hashed and encrypted under. At most one of
+        /// `key_file`, `key_env` and `key_command` can be set. PostgreSQL needs one. SQLite without
+        /// any uses the file beside the database whose name ends in `.key`, and creates it together
+        /// with the database.
+        key_file: Option<PathBuf> = unset("/etc/consentgate/consentgate.key"),
+        /// Name of the environment variable with the key.
+        key_env: Option<String> = unset("CONSENTGATE_KEY"),
+        /// Shell command that prints the key, for key stores.
+        key_command: Option<String> = unset("vault kv get -field=key secret/consentgate"),
+    }
+
+    "Rules" {
+        /// TOML file with businesses, senders, purposes and notices. It is applied at every start;
+        /// applying it again changes nothing.
+        catalog: Option<PathBuf> = unset("catalog.toml"),
+        /// TOML file with the rules of jurisdictions, in place of the built-in ones.
+        policy: Option<PathBuf> = unset("policy.toml"),
+        /// Longest time for which a caller may rely on an answer before asking again. From 1ms to
+        /// 1m.
+        valid_for: Duration = value("5s"),
+        /// How far ahead of this server's clock a caller's clock may run. An event later than that
+        /// is refused. At most 1d.
+        clock_tolerance: Duration = value("5m"),
+        /// How long a write is remembered by its idempotency key. At least 1h.
+        idempotency_retention: Duration = value("90d"),
+    }
+
+    "Limits" {
+        /// Memory for cached facts. At least 1MiB.
+        cache_size: ByteSize = value("256MiB"),
+        /// Largest message accepted. From 64KiB to 1GiB.
+        max_message_size: ByteSize = value("4MiB"),
+        /// Largest list of metadata accepted with a call. From 4KiB to 1MiB.
+        max_header_list_size: ByteSize = value("16KiB"),
+        /// Most calls in progress on one connection. Further ones wait in the client.
+        max_concurrent_streams: u32 = value("1000"),
+        /// Time of silence after which a connection is probed, so that dead peers are noticed, or
+        /// `off`.
+        http2_keepalive_interval: Option<Duration> = value("30s"),
+        /// Age at which a connection is asked to reconnect, so that callers find new instances, or
+        /// `off`.
+        max_connection_age: Option<Duration> = value("30m"),
+    }
+
+    "Telemetry" {
+        /// What is logged. A level (`error`, `warn`, `info`, `debug`, `trace`), or levels by
+        /// module, such as `info,consentgate::ledger=debug`.
+        log: String = value("info"),
+        /// How log lines are written, to standard error. `pretty` for people, `json` for machines,
+        /// or `auto`, which is `pretty` on a terminal.
+        log_format: LogFormat = value("auto"),
+        /// OpenTelemetry collector for traces and metrics, by OTLP over gRPC without TLS. Unset,
+        /// neither is collected.
+        otlp_endpoint: Option<Endpoint> = unset("http://localhost:4317"),
+        /// Longest time one export may take. From 1ms to 1m.
+        otlp_timeout: Duration = value("5s"),
+        /// Time between two exports of metrics. At least 100ms.
+        metrics_interval: Duration = value("10s"),
+        /// Share of calls that are traced when the caller did not decide. A caller's decision is
+        /// followed.
+        trace_sample_ratio: Ratio = value("0.01"),
+        /// Name of this instance in traces and metrics. Unset, each start makes up its own.
+        service_instance_id: Option<String> = unset("gate-1"),
+    }
+}
+
+/// Where the key comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// The file beside a SQLite database, created together with it.
+    Beside(PathBuf),
+    /// A file that must exist.
+    File(PathBuf),
+    /// The environment variable of this name.
+    Variable(String),
+    /// What this shell command prints.
+    Command(String),
+}
+
+impl Config {
+    /// Where the key comes from. Nothing only for PostgreSQL without a key, which
+    /// [`Config::validate`] refuses.
+    pub fn key_source(&self) -> Option<KeySource> {
+        if let Some(path) = &self.key_file {
+            return Some(KeySource::File(path.clone()));
+        }
+        if let Some(name) = &self.key_env {
+            return Some(KeySource::Variable(name.clone()));
+        }
+        if let Some(command) = &self.key_command {
+            return Some(KeySource::Command(command.clone()));
+        }
+        match &self.database {
+            Database::Sqlite(path) => {
+                let mut beside = path.clone().into_os_string();
+                beside.push(".key");
+                Some(KeySource::Beside(beside.into()))
+            }
+            Database::Postgres(_) => None,
+        }
+    }
+
+    /// Whether the schema is brought up to date at start.
+    pub fn migrates_at_start(&self) -> bool {
+        // Several instances may share a PostgreSQL; somebody should choose the moment.
+        self.migrate.unwrap_or(!self.database.is_postgres())
+    }
+
+    /// Whether others can reach the service and nothing protects the calls: worth a warning at
+    /// start.
+    pub fn is_exposed(&self) -> bool {
+        // TLS with authentication, once there, makes an address of any kind safe and belongs into
+        // this condition.
+        !self.listen.ip().to_canonical().is_loopback()
+    }
+}
+
+/// What holds when nobody says anything.
+impl Default for Config {
+    fn default() -> Self {
+        Self::assemble(&mut Given::default()).expect("a test reads every default")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_documentation() {
+        let config = Config::default();
+
+        assert_eq!(config.listen.to_string(), "127.0.0.1:50051");
+        assert_eq!(config.database, Database::Sqlite("consentgate.db".into()));
+        assert_eq!(config.cache_size, ByteSize(256 << 20));
+        assert_eq!(config.valid_for, Duration::from_secs(5));
+        assert_eq!(config.idempotency_retention, Duration::from_hours(90 * 24));
+        assert_eq!(config.max_connection_age, Some(Duration::from_mins(30)));
+        assert!(config.reflection && !config.insecure && !config.example);
+        config.validate().unwrap();
+    }
+
+    #[test]
+    fn a_default_is_written_as_it_is_shown() {
+        for (setting, shown) in SETTINGS.iter().zip(Config::default().shown()) {
+            match setting.default {
+                Preset::Value(text) => assert_eq!(shown.as_deref(), Some(text), "{}", setting.name),
+                Preset::Unset { .. } => assert_eq!(shown, None, "{}", setting.name),
+            }
+        }
+    }
+
+    #[test]
+    fn sqlite_has_its_key_beside_it_and_postgresql_has_none_by_itself() {
+        let mut config = Config::default();
+        assert_eq!(
+            config.key_source(),
+            Some(KeySource::Beside("consentgate.db.key".into()))
+        );
+
+        config.database = Database::Postgres(Secret::new("postgres://h/d".to_owned()));
+        assert_eq!(config.key_source(), None);
+
+        config.key_env = Some("KEY".to_owned());
+        assert_eq!(
+            config.key_source(),
+            Some(KeySource::Variable("KEY".to_owned()))
+        );
+    }
+
+    #[test]
+    fn only_sqlite_is_migrated_at_start_unless_told_otherwise() {
+        let mut config = Config::default();
+        assert!(config.migrates_at_start());
+
+        config.database = Database::Postgres(Secret::new("postgres://h/d".to_owned()));
+        assert!(!config.migrates_at_start());
+
+        config.migrate = Some(true);
+        assert!(config.migrates_at_start());
+    }
+
+    #[test]
+    fn loopback_in_any_spelling_is_not_exposed() {
+        for (listen, exposed) in [
+            ("127.0.0.1:1", false),
+            ("127.9.9.9:1", false),
+            ("[::1]:1", false),
+            ("[::ffff:127.0.0.1]:1", false),
+            ("0.0.0.0:1", true),
+            ("[::]:1", true),
+            ("10.0.0.1:1", true),
+        ] {
+            let config = Config {
+                listen: listen.parse().unwrap(),
+                ..Config::default()
+            };
+            assert_eq!(config.is_exposed(), exposed, "{listen}");
+        }
+    }
+}

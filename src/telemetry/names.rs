@@ -1,0 +1,58 @@
+//! The names under which the service is observed, in one place.
+//!
+//! What OpenTelemetry's semantic conventions name has their name (RPC conventions as of 1.40); what
+//! is ours begins with `consentgate.`. Renaming one breaks dashboards: treat them as part of the
+//! interface.
+
+/// Histogram, seconds: the time one call took.
+pub const RPC_DURATION: &str = "rpc.server.call.duration";
+/// Counter: calls answered. The same number as the histogram's count, for those who drop
+/// histograms.
+pub const RPC_CALLS: &str = "consentgate.rpc.calls";
+
+pub const RPC_SYSTEM: &str = "rpc.system.name";
+/// Attribute: service and method, `consentgate.v1.ConsentService/CheckConsent`; [`OTHER`] if we
+/// have no such method.
+pub const RPC_METHOD: &str = "rpc.method";
+/// Attribute: the name of the gRPC status code, `DEADLINE_EXCEEDED`.
+pub const RPC_STATUS: &str = "rpc.response.status_code";
+/// Attribute: the status code again, only when the fault is the server's.
+pub const ERROR_TYPE: &str = "error.type";
+/// The method of calls to methods that do not exist: their names are the caller's to choose.
+pub const OTHER: &str = "_OTHER";
+
+/// Counter: facts looked up in the cache, by [`CACHE_RESULT`] `hit` or `miss`.
+pub const CACHE_LOOKUPS: &str = "consentgate.cache.lookups";
+pub const CACHE_RESULT: &str = "consentgate.cache.result";
+/// Counter: facts read from the ledger for the cache.
+pub const CACHE_LOADS: &str = "consentgate.cache.loads";
+/// Counter: loaded facts that were not kept, because something newer had happened meanwhile.
+pub const CACHE_INSERTS_REJECTED: &str = "consentgate.cache.inserts_rejected";
+/// Counter: facts dropped to make room.
+pub const CACHE_EVICTIONS: &str = "consentgate.cache.evictions";
+/// Gauge: subjects in the cache.
+pub const CACHE_ENTRIES: &str = "consentgate.cache.entries";
+/// Gauge, bytes: what the cache counts against its bound.
+pub const CACHE_WEIGHT: &str = "consentgate.cache.weight";
+
+/// Histogram, seconds: the time one operation of the ledger took, by [`LEDGER_OPERATION`] and
+/// [`LEDGER_OUTCOME`].
+pub const LEDGER_DURATION: &str = "consentgate.ledger.operation.duration";
+pub const LEDGER_OPERATION: &str = "consentgate.ledger.operation";
+pub const LEDGER_OUTCOME: &str = "consentgate.ledger.outcome";
+
+/// Counter: answers given, by [`DECISION`] and [`REASON`].
+pub const DECISIONS: &str = "consentgate.decisions";
+pub const DECISION: &str = "consentgate.decision";
+pub const REASON: &str = "consentgate.reason";
+
+/// The target of the span around each call. A call that is not observed must cost nothing, so the
+/// span has level DEBUG: the usual log filter leaves it out, the trace exporter takes it in.
+pub const RPC_TARGET: &str = "consentgate::rpc";
+
+/// Bounds of the latency histograms in seconds: a check in memory takes microseconds, a write
+/// milliseconds.
+pub const LATENCY_BOUNDS: [f64; 18] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1,
+    0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];

@@ -1,0 +1,170 @@
+//! The fold of the system partition: from changes to the catalogue as it stands.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Compiled, Error};
+use crate::domain::catalog::{Business, BusinessCatalog, Notice, Purpose, Sender};
+use crate::domain::id::BusinessId;
+use crate::domain::policy::Policy;
+use crate::domain::rules::Rules;
+use crate::keys::{BusinessKeys, Keyring};
+use crate::ledger::{self, Offset, SystemRecord};
+use crate::policy;
+
+/// One change, as it is stored. A resource is stored whole, so that the last change of it is it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
+pub(super) enum Change {
+    Business(Business),
+    Sender {
+        business_id: BusinessId,
+        sender: Sender,
+    },
+    Purpose {
+        business_id: BusinessId,
+        purpose: Purpose,
+    },
+    Notice {
+        business_id: BusinessId,
+        notice: Notice,
+    },
+    /// The text of a policy file: every version stays, so that every decision can be made again.
+    Policy {
+        text: String,
+    },
+}
+
+impl Change {
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a change has only string keys")
+    }
+}
+
+/// The catalogue at one position of the system partition.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Snapshot {
+    pub(super) applied: Offset,
+    policy: Option<Arc<Policy>>,
+    businesses: BTreeMap<BusinessId, Arc<Compiled>>,
+}
+
+impl Snapshot {
+    pub(super) fn policy(&self) -> Option<&Arc<Policy>> {
+        self.policy.as_ref()
+    }
+
+    pub(super) fn business(&self, business: &BusinessId) -> Option<&Arc<Compiled>> {
+        self.businesses.get(business)
+    }
+
+    pub(super) fn businesses(&self) -> impl Iterator<Item = &Arc<Compiled>> {
+        self.businesses.values()
+    }
+
+    /// Applies the next change. A change that does not read stops everything: a catalogue with a
+    /// hole could let a held sender send.
+    pub(super) fn apply(
+        &mut self,
+        record: &SystemRecord,
+        keyring: &Keyring,
+        tolerance: Duration,
+    ) -> Result<(), Error> {
+        let corrupt = |fault: String| ledger::Error::Corrupt {
+            table: "system_event",
+            key: format!("offset {}", record.offset.0),
+            fault,
+        };
+        if record.offset.0 != self.applied.0 + 1 {
+            return Err(corrupt(format!("follows offset {}", self.applied.0)).into());
+        }
+        let change: Change =
+            serde_json::from_str(&record.body).map_err(|fault| corrupt(fault.to_string()))?;
+        match change {
+            Change::Policy { text } => self.adopt(policy::load(&text)?, tolerance),
+            Change::Business(business) => {
+                let id = business.business_id.clone();
+                let keys = match self.businesses.get(&id) {
+                    Some(known) => Arc::clone(&known.keys),
+                    None => Arc::new(keyring.business_keys(&id)),
+                };
+                let mut catalog = match self.businesses.get(&id) {
+                    Some(known) => known.catalog().clone(),
+                    None => BusinessCatalog::new(business.clone()),
+                };
+                catalog.business = business;
+                self.compile(catalog, keys, tolerance);
+            }
+            Change::Sender {
+                business_id,
+                sender,
+            } => {
+                self.amend(&business_id, tolerance, |catalog| {
+                    catalog.senders.insert(sender.sender_id.clone(), sender);
+                })
+                .map_err(corrupt)?;
+            }
+            Change::Purpose {
+                business_id,
+                purpose,
+            } => {
+                self.amend(&business_id, tolerance, |catalog| {
+                    catalog.purposes.insert(purpose.key.clone(), purpose);
+                })
+                .map_err(corrupt)?;
+            }
+            Change::Notice {
+                business_id,
+                notice,
+            } => {
+                self.amend(&business_id, tolerance, |catalog| {
+                    catalog.notices.insert(notice.name.clone(), notice);
+                })
+                .map_err(corrupt)?;
+            }
+        }
+        self.applied = record.offset;
+        Ok(())
+    }
+
+    fn adopt(&mut self, policy: Policy, tolerance: Duration) {
+        self.policy = Some(Arc::new(policy));
+        for known in self.businesses.clone().into_values() {
+            self.compile(known.catalog().clone(), Arc::clone(&known.keys), tolerance);
+        }
+    }
+
+    fn amend(
+        &mut self,
+        business: &BusinessId,
+        tolerance: Duration,
+        change: impl FnOnce(&mut BusinessCatalog),
+    ) -> Result<(), String> {
+        let known = self
+            .businesses
+            .get(business)
+            .ok_or_else(|| format!("business `{business}` was never created"))?;
+        let mut catalog = known.catalog().clone();
+        change(&mut catalog);
+        let keys = Arc::clone(&known.keys);
+        self.compile(catalog, keys, tolerance);
+        Ok(())
+    }
+
+    /// Before the first policy nothing can be allowed: an empty one has no rule for anything.
+    fn compile(&mut self, catalog: BusinessCatalog, keys: Arc<BusinessKeys>, tolerance: Duration) {
+        let policy = self.policy.clone().unwrap_or_else(|| {
+            Arc::new(Policy {
+                jurisdictions: BTreeMap::new(),
+                sha256: String::new(),
+            })
+        });
+        let id = catalog.business.business_id.clone();
+        let rules = Rules::compile(policy, Arc::new(catalog), tolerance);
+        self.businesses
+            .insert(id, Arc::new(Compiled { rules, keys }));
+    }
+}

@@ -1,0 +1,509 @@
+//! The catalogue: businesses, senders, purposes and notices, and the policy that judges with them.
+//!
+//! The catalogue is the fold of the system partition. Every change is appended there, conditional
+//! on the position it was decided on, and then applied; the rules of each business are compiled
+//! once per change and swapped whole, so that a check reads one consistent version without a lock.
+//! Nothing is ever removed: what is gone could not prove what was once consented to.
+
+pub mod apply;
+pub mod file;
+mod fold;
+pub mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+
+use crate::clock::Clock;
+use crate::domain::catalog::{Business, BusinessCatalog, Notice, Purpose, Sender};
+use crate::domain::id::{BusinessId, NoticeRef, PurposeKey, SenderId};
+use crate::domain::policy::Policy;
+use crate::domain::rules::Rules;
+use crate::domain::time::Timestamp;
+use crate::keys::{BusinessKeys, Keyring};
+use crate::ledger::{self, Ledger, Offset};
+use crate::policy;
+use fold::{Change, Snapshot};
+use validate::Fault;
+
+/// How often a change is decided again when others change the catalogue at the same time.
+const ATTEMPTS: usize = 16;
+const PAGE: u32 = 500;
+
+/// Everything that judges one business's questions, at one version of the catalogue.
+#[derive(Debug)]
+pub struct Compiled {
+    pub rules: Rules,
+    pub keys: Arc<BusinessKeys>,
+}
+
+impl Compiled {
+    pub fn catalog(&self) -> &BusinessCatalog {
+        &self.rules.catalog
+    }
+}
+
+/// Why a change of the catalogue was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{}", faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect::<Vec<_>>().join("; "))]
+    Invalid { faults: Vec<Fault> },
+    #[error("{what} exists already with other content")]
+    AlreadyExists { what: String },
+    #[error("{what} does not exist")]
+    NotFound { what: String },
+    #[error("the catalogue changed too often at the same time")]
+    Contended,
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    #[error("the policy that the ledger holds does not read: {0}")]
+    Policy(#[from] policy::Error),
+}
+
+/// What a change did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    Created,
+    Updated,
+    Unchanged,
+}
+
+/// The catalogue of every business, kept in memory and in the system partition.
+#[derive(Debug)]
+pub struct Catalog {
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn Clock>,
+    keyring: Arc<Keyring>,
+    clock_tolerance: Duration,
+    snapshot: ArcSwap<Snapshot>,
+    /// One change or catching up at a time: the fold goes in the order of offsets.
+    following: Mutex<()>,
+}
+
+impl Catalog {
+    /// Folds the system partition, and adopts `policy_text` if it is not the policy in force.
+    pub async fn open(
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+        keyring: Arc<Keyring>,
+        clock_tolerance: Duration,
+        policy_text: &str,
+    ) -> Result<Self, Error> {
+        let wanted = policy::load(policy_text)?;
+        let snapshot = ArcSwap::from_pointee(Snapshot::default());
+        let following = Mutex::new(());
+        let catalog = Self {
+            ledger,
+            clock,
+            keyring,
+            clock_tolerance,
+            snapshot,
+            following,
+        };
+        catalog.catch_up().await?;
+        catalog
+            .change(|snapshot, _| {
+                let in_force = snapshot.policy().map(|policy| policy.sha256.as_str());
+                Ok(match in_force == Some(wanted.sha256.as_str()) {
+                    true => (None, ()),
+                    false => (
+                        Some(Change::Policy {
+                            text: policy_text.to_owned(),
+                        }),
+                        (),
+                    ),
+                })
+            })
+            .await?;
+        Ok(catalog)
+    }
+
+    /// The rules and keys of a business, as they stand in memory.
+    pub fn known(&self, business: &BusinessId) -> Option<Arc<Compiled>> {
+        self.snapshot.load().business(business).cloned()
+    }
+
+    /// As [`Catalog::known`], but what is missing is read through first: another instance may have
+    /// created it a moment ago.
+    pub async fn find(&self, business: &BusinessId) -> Result<Option<Arc<Compiled>>, Error> {
+        match self.known(business) {
+            Some(compiled) => Ok(Some(compiled)),
+            None => {
+                self.catch_up().await?;
+                Ok(self.known(business))
+            }
+        }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Option<Arc<Policy>> {
+        self.snapshot.load().policy().cloned()
+    }
+
+    /// Every business, by id.
+    pub fn businesses(&self) -> Vec<Arc<Compiled>> {
+        self.snapshot.load().businesses().cloned().collect()
+    }
+
+    /// Applies what was appended to the system partition since.
+    pub async fn catch_up(&self) -> Result<(), Error> {
+        let _following = self.following.lock().await;
+        self.follow().await
+    }
+
+    async fn follow(&self) -> Result<(), Error> {
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        let before = snapshot.applied;
+        loop {
+            let page = self.ledger.system_after(snapshot.applied, PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            for record in &page {
+                snapshot.apply(record, &self.keyring, self.clock_tolerance)?;
+            }
+        }
+        if snapshot.applied != before {
+            self.snapshot.store(Arc::new(snapshot));
+        }
+        Ok(())
+    }
+
+    /// Decides a change on the newest state and appends it; decides again if another was faster.
+    async fn change<T>(
+        &self,
+        decide: impl Fn(&Snapshot, Timestamp) -> Result<(Option<Change>, T), Error>,
+    ) -> Result<T, Error> {
+        let _following = self.following.lock().await;
+        for _ in 0..ATTEMPTS {
+            let snapshot = self.snapshot.load_full();
+            let now = self.clock.now();
+            let (change, result) = decide(&snapshot, now)?;
+            let Some(change) = change else {
+                return Ok(result);
+            };
+            let body = change.to_json();
+            let appended = self
+                .ledger
+                .append_system(snapshot.applied, now, &body)
+                .await?;
+            // Also after a success: what is applied is what the ledger holds, never our copy of it.
+            self.follow().await?;
+            if appended.is_some() {
+                return Ok(result);
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// Creates a business, or finds that it exists as given.
+    pub async fn create_business(&self, given: Business) -> Result<(Business, Done), Error> {
+        refuse(validate::business(&given))?;
+        self.change(|snapshot, now| {
+            let given = Business {
+                create_time: now,
+                update_time: now,
+                ..given.clone()
+            };
+            match snapshot
+                .business(&given.business_id)
+                .map(|known| &known.catalog().business)
+            {
+                None => Ok((
+                    Some(Change::Business(given.clone())),
+                    (given, Done::Created),
+                )),
+                Some(known) => {
+                    let same = Business {
+                        create_time: known.create_time,
+                        update_time: known.update_time,
+                        ..given
+                    };
+                    unchanged(known, &same, || format!("business `{}`", known.business_id))
+                }
+            }
+        })
+        .await
+    }
+
+    /// Replaces a business's fields.
+    pub async fn update_business(&self, given: Business) -> Result<(Business, Done), Error> {
+        refuse(validate::business(&given))?;
+        self.change(|snapshot, now| {
+            let known = &known(snapshot, &given.business_id)?.catalog().business;
+            let kept = Business {
+                create_time: known.create_time,
+                update_time: known.update_time,
+                ..given.clone()
+            };
+            if kept == *known {
+                return Ok((None, (kept, Done::Unchanged)));
+            }
+            let changed = Business {
+                update_time: now,
+                ..kept
+            };
+            Ok((
+                Some(Change::Business(changed.clone())),
+                (changed, Done::Updated),
+            ))
+        })
+        .await
+    }
+
+    /// Creates a sender, or finds that it exists as given.
+    pub async fn create_sender(
+        &self,
+        business: &BusinessId,
+        given: Sender,
+    ) -> Result<(Sender, Done), Error> {
+        refuse(validate::sender(&given))?;
+        self.change(|snapshot, now| {
+            let catalog = known(snapshot, business)?.catalog();
+            let given = Sender {
+                create_time: now,
+                update_time: now,
+                ..given.clone()
+            };
+            if let Some(known) = catalog.senders.get(&given.sender_id) {
+                let (create_time, update_time) = (known.create_time, known.update_time);
+                let same = Sender {
+                    create_time,
+                    update_time,
+                    ..given
+                };
+                return unchanged(known, &same, || format!("sender `{}`", known.sender_id));
+            }
+            refuse_taken_name(&given, catalog)?;
+            let change = Change::Sender {
+                business_id: business.clone(),
+                sender: given.clone(),
+            };
+            Ok((Some(change), (given, Done::Created)))
+        })
+        .await
+    }
+
+    /// Replaces a sender's fields; holding one is honoured by every check that starts after this.
+    pub async fn update_sender(
+        &self,
+        business: &BusinessId,
+        given: Sender,
+    ) -> Result<(Sender, Done), Error> {
+        refuse(validate::sender(&given))?;
+        self.change(|snapshot, now| {
+            let catalog = known(snapshot, business)?.catalog();
+            let known = catalog
+                .senders
+                .get(&given.sender_id)
+                .ok_or_else(|| missing("sender", &given.sender_id))?;
+            let kept = Sender {
+                create_time: known.create_time,
+                update_time: known.update_time,
+                ..given.clone()
+            };
+            if kept == *known {
+                return Ok((None, (kept, Done::Unchanged)));
+            }
+            refuse_taken_name(&kept, catalog)?;
+            let changed = Sender {
+                update_time: now,
+                ..kept
+            };
+            let change = Change::Sender {
+                business_id: business.clone(),
+                sender: changed.clone(),
+            };
+            Ok((Some(change), (changed, Done::Updated)))
+        })
+        .await
+    }
+
+    /// Creates a purpose, or finds that it exists as given.
+    pub async fn create_purpose(
+        &self,
+        business: &BusinessId,
+        given: Purpose,
+    ) -> Result<(Purpose, Done), Error> {
+        refuse(validate::purpose(&given))?;
+        self.change(|snapshot, now| {
+            let catalog = known(snapshot, business)?.catalog();
+            let given = Purpose {
+                create_time: now,
+                update_time: now,
+                ..given.clone()
+            };
+            if let Some(known) = catalog.purposes.get(&given.key) {
+                let (create_time, update_time) = (known.create_time, known.update_time);
+                let same = Purpose {
+                    create_time,
+                    update_time,
+                    ..given
+                };
+                return unchanged(known, &same, || format!("purpose `{}`", known.key));
+            }
+            let change = Change::Purpose {
+                business_id: business.clone(),
+                purpose: given.clone(),
+            };
+            Ok((Some(change), (given, Done::Created)))
+        })
+        .await
+    }
+
+    /// Replaces a purpose's fields. Its class may only become stricter: who consented to order
+    /// updates did not consent to what a marketing purpose would let through.
+    pub async fn update_purpose(
+        &self,
+        business: &BusinessId,
+        given: Purpose,
+    ) -> Result<(Purpose, Done), Error> {
+        refuse(validate::purpose(&given))?;
+        self.change(|snapshot, now| {
+            let catalog = known(snapshot, business)?.catalog();
+            let known = catalog
+                .purposes
+                .get(&given.key)
+                .ok_or_else(|| missing("purpose", &given.key))?;
+            let kept = Purpose {
+                create_time: known.create_time,
+                update_time: known.update_time,
+                ..given.clone()
+            };
+            if kept == *known {
+                return Ok((None, (kept, Done::Unchanged)));
+            }
+            if kept.message_class.stricter(known.message_class) != kept.message_class {
+                return Err(invalid(
+                    "message_class",
+                    format!("may only become stricter than {}", known.message_class),
+                ));
+            }
+            let changed = Purpose {
+                update_time: now,
+                ..kept
+            };
+            let change = Change::Purpose {
+                business_id: business.clone(),
+                purpose: changed.clone(),
+            };
+            Ok((Some(change), (changed, Done::Updated)))
+        })
+        .await
+    }
+
+    /// Creates a notice, or finds that it exists as given. A notice never changes.
+    pub async fn create_notice(
+        &self,
+        business: &BusinessId,
+        given: Notice,
+    ) -> Result<(Notice, Done), Error> {
+        self.change(|snapshot, now| {
+            let catalog = known(snapshot, business)?.catalog();
+            let given = Notice {
+                create_time: now,
+                ..given.clone()
+            };
+            if let Some(known) = catalog.notices.get(&given.name) {
+                let same = Notice {
+                    create_time: known.create_time,
+                    ..given
+                };
+                return unchanged(known, &same, || format!("notice {}", known.name));
+            }
+            refuse(validate::notice(&given, catalog))?;
+            let change = Change::Notice {
+                business_id: business.clone(),
+                notice: given.clone(),
+            };
+            Ok((Some(change), (given, Done::Created)))
+        })
+        .await
+    }
+
+    /// The position up to which this catalogue follows the system partition.
+    pub fn applied(&self) -> Offset {
+        self.snapshot.load().applied
+    }
+}
+
+fn known<'a>(snapshot: &'a Snapshot, business: &BusinessId) -> Result<&'a Arc<Compiled>, Error> {
+    snapshot
+        .business(business)
+        .ok_or_else(|| missing("business", business))
+}
+
+fn missing(kind: &str, name: impl std::fmt::Display) -> Error {
+    Error::NotFound {
+        what: format!("{kind} `{name}`"),
+    }
+}
+
+fn invalid(field: &str, message: String) -> Error {
+    Error::Invalid {
+        faults: vec![Fault {
+            field: field.into(),
+            message,
+        }],
+    }
+}
+
+fn refuse(faults: Vec<Fault>) -> Result<(), Error> {
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid { faults })
+    }
+}
+
+fn refuse_taken_name(sender: &Sender, catalog: &BusinessCatalog) -> Result<(), Error> {
+    match validate::name_taken(sender, catalog) {
+        None => Ok(()),
+        Some(name) => {
+            let field = if *name == sender.sender_id {
+                "sender_id"
+            } else {
+                "aliases"
+            };
+            Err(invalid(
+                field,
+                format!("`{name}` is the name of another sender already"),
+            ))
+        }
+    }
+}
+
+type Decided<T> = (Option<Change>, (T, Done));
+
+fn unchanged<T: Clone + PartialEq>(
+    known: &T,
+    given: &T,
+    what: impl FnOnce() -> String,
+) -> Result<Decided<T>, Error> {
+    if known == given {
+        Ok((None, (known.clone(), Done::Unchanged)))
+    } else {
+        Err(Error::AlreadyExists { what: what() })
+    }
+}
+
+/// What a caller may name that is not in memory yet.
+#[derive(Debug, Clone, Copy)]
+pub enum Named<'a> {
+    Purpose(&'a PurposeKey),
+    Notice(&'a NoticeRef),
+    Sender(&'a SenderId),
+}
+
+impl Named<'_> {
+    /// Whether a catalogue holds it.
+    pub fn is_in(self, catalog: &BusinessCatalog) -> bool {
+        match self {
+            Self::Purpose(key) => catalog.purposes.contains_key(key),
+            Self::Notice(name) => catalog.notices.contains_key(name),
+            Self::Sender(name) => catalog.sender(name).is_some(),
+        }
+    }
+}

@@ -3,7 +3,8 @@
 use super::*;
 use crate::domain::event::tests::{at, event, purpose, terms, withdrawal};
 use crate::domain::event::{
-    Act, Confirmation as Confirms, Event, Implied, Restriction, Scope, Suppression, Terms,
+    Act, Confirmation as Confirms, ConfirmedRequest, Event, Implied, Restriction, Scope,
+    Suppression, Terms,
 };
 use crate::domain::id::NoticeId;
 use crate::domain::policy::tests::{lenient, policy};
@@ -332,6 +333,8 @@ fn each_kind_of_restriction_has_its_reason() {
             scope: Scope::Everything,
             sender_id: None,
             withdrawal_method: Some(WithdrawalMethod::Authority),
+            indication_method: None,
+            notice: None,
             import_batch_id: None,
         };
         let events = [
@@ -421,10 +424,13 @@ fn confirming() -> Rules {
 
 fn confirmation(id: u128, request: &Event, seconds: i64) -> Event {
     let act = Act::ConsentConfirmed(Confirms {
-        request: request.event_id,
-        requested_at: request.effective_at(),
-        requested_source: request.time_source,
-        terms: terms("offers"),
+        indication_method: IndicationMethod::Keyword,
+        requests: vec![ConfirmedRequest {
+            request: request.event_id,
+            requested_at: request.effective_at(),
+            requested_source: request.time_source,
+            terms: terms("offers"),
+        }],
     });
     event(id, at(seconds), act)
 }

@@ -134,15 +134,26 @@ pub struct Declarations {
     pub number_entered_by_subject: Option<bool>,
 }
 
+/// One act of confirming; it may confirm several requests that were pending.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confirmation {
+    /// How it was expressed; the address it came from is the event's own.
+    pub indication_method: IndicationMethod,
+    /// Not empty.
+    pub requests: Vec<ConfirmedRequest>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmedRequest {
     /// The event that is confirmed.
     pub request: EventId,
     /// When that request took effect: what the consent is compared by (a confirmation of an older
     /// request does not beat a newer withdrawal).
     pub requested_at: Timestamp,
     pub requested_source: TimeSource,
+    /// The request's terms, narrowed to the purposes that are confirmed.
     pub terms: Terms,
 }
 
@@ -153,6 +164,8 @@ pub struct Asked {
     pub purposes: Vec<PurposeKey>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_id: Option<SenderId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<NoticeShown>,
 }
 
 /// What a restriction covers. A wider scope is a scope, not a list of purposes: it also covers
@@ -174,9 +187,14 @@ pub struct Restriction {
     /// Narrows it to one sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_id: Option<SenderId>,
-    /// How it reached the business; `None` for a refusal, which has an indication method.
+    /// How it reached the business; `None` if that was not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawal_method: Option<WithdrawalMethod>,
+    /// How a refusal was expressed, and to what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indication_method: Option<IndicationMethod>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<NoticeShown>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import_batch_id: Option<ImportBatchId>,
 }
@@ -329,6 +347,8 @@ pub(crate) mod tests {
             scope,
             sender_id: None,
             withdrawal_method: Some(WithdrawalMethod::Keyword),
+            indication_method: None,
+            notice: None,
             import_batch_id: None,
         })
     }

@@ -13,8 +13,7 @@ use super::event::{
 use super::id::{EventId, JurisdictionCode, NoticeRef, PurposeKey, SenderId};
 use super::time::Timestamp;
 use super::vocabulary::{
-    ConsentType, EvidenceField, EvidenceFields, IndicationMethod, RestrictionKind,
-    SuppressionBasis, TimeSource,
+    ConsentType, EvidenceField, EvidenceFields, RestrictionKind, SuppressionBasis, TimeSource,
 };
 
 pub use super::facts_codec::{FOLD_VERSION, UnreadableFacts};
@@ -205,23 +204,30 @@ impl Facts {
         facts
     }
 
+    /// Roughly the bytes that the facts hold beside their own struct. For a cache's bound.
+    pub fn heap_bytes(&self) -> usize {
+        const TEXT: usize = 24;
+        let grants = self.grants.capacity() * size_of::<Grant>() + self.grants.len() * 5 * TEXT;
+        let asks = self.asks.capacity() * (size_of::<Ask>() + 2 * TEXT);
+        let restrictions = self.restrictions.capacity() * (size_of::<Restricted>() + 2 * TEXT);
+        let suppressions = self.suppressions.capacity() * (size_of::<Suppressed>() + 2 * TEXT);
+        grants + asks + restrictions + suppressions
+    }
+
     /// Adds one event. Total: every event that can be read can be applied, and twice is once.
     pub fn apply(&mut self, event: &Event) {
         let mark = Mark::of(event);
         match &event.act {
             Act::ConsentGiven(terms) => self.give(terms, event.spelling, mark, None),
             Act::ConsentConfirmed(confirmation) => {
-                let requested = Mark {
-                    at: confirmation.requested_at,
-                    source: confirmation.requested_source,
-                    ..mark
-                };
-                self.give(
-                    &confirmation.terms,
-                    event.spelling,
-                    requested,
-                    Some(mark.at),
-                );
+                for request in &confirmation.requests {
+                    let requested = Mark {
+                        at: request.requested_at,
+                        source: request.requested_source,
+                        ..mark
+                    };
+                    self.give(&request.terms, event.spelling, requested, Some(mark.at));
+                }
             }
             Act::ConsentRequested(asked) => {
                 self.ask(&asked.purposes, asked.sender_id.as_ref(), false, mark);
@@ -389,10 +395,7 @@ pub fn evidence_of(terms: &Terms) -> EvidenceFields {
     let declared = &terms.declarations;
     let present = [
         (EvidenceField::EventTime, true),
-        (
-            EvidenceField::IndicationMethod,
-            terms.indication_method != IndicationMethod::Import,
-        ),
+        (EvidenceField::IndicationMethod, true),
         (EvidenceField::Notice, terms.notice.is_some()),
         (
             EvidenceField::DefaultUnticked,
@@ -421,7 +424,7 @@ pub fn evidence_of(terms: &Terms) -> EvidenceFields {
 mod tests {
     use super::*;
     use crate::domain::event::tests::{at, event, purpose, terms, withdrawal};
-    use crate::domain::event::{Confirmation, SCHEMA};
+    use crate::domain::event::{Confirmation, ConfirmedRequest, SCHEMA};
 
     fn given(id: u128, seconds: i64) -> Event {
         event(id, at(seconds), Act::ConsentGiven(terms("offers")))
@@ -479,10 +482,13 @@ mod tests {
             2,
             at(400),
             Act::ConsentConfirmed(Confirmation {
-                request: request.event_id,
-                requested_at: request.effective_at(),
-                requested_source: request.time_source,
-                terms: terms("offers"),
+                indication_method: IndicationMethod::Keyword,
+                requests: vec![ConfirmedRequest {
+                    request: request.event_id,
+                    requested_at: request.effective_at(),
+                    requested_source: request.time_source,
+                    terms: terms("offers"),
+                }],
             }),
         );
         let facts = Facts::fold([&confirmation, &request]);

@@ -391,6 +391,7 @@ mod tests {
                 Act::ConsentRequested(Asked {
                     purposes: vec![purpose("x")],
                     sender_id: None,
+                    notice: None,
                 }),
             ),
         ])

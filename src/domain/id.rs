@@ -119,7 +119,7 @@ name!(
 );
 name!(
     /// A sending number as WhatsApp names it (`phone_number_id`), or a BSP's name for it.
-    SenderId, check_token, 64
+    SenderId, check_token, 256
 );
 name!(
     /// Key of a purpose in a business's catalogue.
@@ -135,7 +135,7 @@ name!(
 );
 name!(
     /// Name of an import run, kept with every event that it brought.
-    ImportBatchId, check_token, 128
+    ImportBatchId, check_token, 256
 );
 
 /// Id of one consent event. UUIDv7: made when the event is recorded.

@@ -4,7 +4,7 @@
 //! change, and a number that they call invalid may still be a person who writes STOP.
 //! The plans are libphonenumber's metadata, by the library `rlibphonenumber`.
 
-use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, Region};
+use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, Region};
 
 use super::address::{Address, MatchKey};
 use super::id::JurisdictionCode;
@@ -38,8 +38,12 @@ pub fn existence(address: &Address) -> Existence {
 }
 
 fn parse_valid(number: u64) -> Option<PhoneNumber> {
-    let parsed = PHONE_NUMBER_UTIL.parse(&format!("+{number}"), None).ok()?;
-    PHONE_NUMBER_UTIL.is_valid_number(&parsed).then_some(parsed)
+    let written = format!("+{number}");
+    let parsed = PHONE_NUMBER_UTIL.parse(&written, None).ok()?;
+    // The library forgives a trunk prefix after the country code (+44 07400 …). What it would read
+    // is another number than the digits say, and a STOP from that one would not be found.
+    let same = PHONE_NUMBER_UTIL.format(&parsed, PhoneNumberFormat::E164) == written;
+    (same && PHONE_NUMBER_UTIL.is_valid_number(&parsed)).then_some(parsed)
 }
 
 fn country(number: &PhoneNumber) -> Option<JurisdictionCode> {
@@ -91,7 +95,13 @@ mod tests {
 
     #[test]
     fn a_number_that_no_plan_knows_is_invalid() {
-        for number in ["+12025550", "+9991234567", "+491111111", "+15555555555"] {
+        for number in [
+            "+12025550",
+            "+9991234567",
+            "+491111111",
+            "+15555555555",
+            "+4407400123412",
+        ] {
             assert_eq!(country_of(number), Existence::Invalid, "{number}");
         }
         let user = Address::from_user_id("US.13491208655302741918").unwrap();

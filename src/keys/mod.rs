@@ -262,6 +262,11 @@ impl BusinessKeys {
         SubjectKey(keys.fold(inner, |inner, key| cut(hmac::sign(key, &inner).as_ref())))
     }
 
+    /// Number of the key that new values are made under.
+    pub fn current(&self) -> u16 {
+        self.current
+    }
+
     /// The keyed hash of a key or a content that may hold personal data.
     pub fn idempotency_hash(&self, parts: &[&[u8]]) -> [u8; 16] {
         let mut context = hmac::Context::with_key(&self.idempotency);

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Row};
 use uuid::Uuid;
 
-use super::row::{self, Read, SubjectRow};
+use super::row::{self, Read};
 use super::{
     Append, Appended, Error, Idempotency, Ledger, Loaded, Meta, Offset, OpenError, Partition,
-    Position, Recorded, Rpc, StoredAnswer, StoredSubject, SubjectRef, SystemRecord, Touch, Version,
+    Position, Recorded, Rpc, StoredAnswer, StoredSubject, SubjectRef, SystemRecord, Touch,
     check_schema, sort_error,
 };
 use crate::domain::facts::FOLD_VERSION;
@@ -136,16 +136,31 @@ async fn schema_version(connection: &mut PgConnection) -> Result<Option<i64>, Op
 /// The right to serve a database, held by an advisory lock on a connection of its own.
 ///
 /// The lock is gone when the connection is, so its holder must ask for it again and again and stop
-/// answering from memory when it cannot. The flag of [`ServingLock::take`] says whether an earlier holder left without
-/// a word (killed, cut off): whoever follows waits until that one must have noticed.
+/// answering from memory when it cannot. Who leaves without a word (killed, cut off) may believe in
+/// its right for a moment longer: see [`Predecessor`].
 #[derive(Debug)]
 pub struct ServingLock {
     connection: PgConnection,
 }
 
+/// Who held the right to serve before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Predecessor {
+    /// Nobody, or one who gave it up: nothing is answered from memory any more.
+    Released,
+    /// This instance itself, and nobody since.
+    Own,
+    /// Another one, which did not give it up: wait until it must have noticed.
+    Vanished,
+}
+
 impl ServingLock {
-    /// Takes the lock, or says who else serves. The flag is true if the last holder did not release.
-    pub async fn take(url: &str, limits: Limits) -> Result<(Self, bool), OpenError> {
+    /// Takes the right for `instance`, or says that somebody else has it.
+    pub async fn take(
+        url: &str,
+        limits: Limits,
+        instance: Uuid,
+    ) -> Result<(Self, Predecessor), OpenError> {
         let options = connect_options(url, limits)?;
         let mut connection = PgConnection::connect_with(&options)
             .await
@@ -160,19 +175,26 @@ impl ServingLock {
                 "another instance serves this PostgreSQL database".into(),
             ));
         }
-        let left: Option<String> =
+        let before: Option<String> =
             sqlx::query_scalar("SELECT value FROM ledger_meta WHERE name = 'serving'")
                 .fetch_optional(&mut connection)
                 .await
                 .map_err(OpenError::Open)?;
+        let instance = instance.to_string();
         sqlx::query(
-            "INSERT INTO ledger_meta (name, value) VALUES ('serving', pg_backend_pid()::text)
+            "INSERT INTO ledger_meta (name, value) VALUES ('serving', $1)
              ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         )
+        .bind(&instance)
         .execute(&mut connection)
         .await
         .map_err(OpenError::Open)?;
-        Ok((Self { connection }, left.is_some()))
+        let predecessor = match before {
+            None => Predecessor::Released,
+            Some(before) if before == instance => Predecessor::Own,
+            Some(_) => Predecessor::Vanished,
+        };
+        Ok((Self { connection }, predecessor))
     }
 
     /// Whether the lock is still held. Any error means that it must be taken for lost.
@@ -211,9 +233,10 @@ impl Ledger for Postgres {
             .map(|subject| subject.key.as_slice())
             .collect();
         let rows = sqlx::query(
-            "SELECT h.head, s.business_id, s.subject_id, s.version, s.fold_version, s.facts
+            "SELECT h.head, s.business_id, s.subject_id, s.version,
+               s.fold_version::bigint AS fold_version, s.facts
              FROM unnest($1::smallint[], $2::bytea[]) WITH ORDINALITY AS a (partition, subject_key, n)
-             JOIN partition_head AS h ON h.partition = a.partition
+             LEFT JOIN partition_head AS h ON h.partition = a.partition
              LEFT JOIN subject AS s
                ON s.partition = a.partition AND s.subject_key = a.subject_key
              ORDER BY a.n",
@@ -223,19 +246,12 @@ impl Ledger for Postgres {
         .fetch_all(&self.pool)
         .await
         .map_err(sort_error)?;
-        if rows.len() != subjects.len() {
-            return Err(Error::corrupt(
-                "partition_head",
-                "all",
-                "a partition has no head",
-            ));
-        }
         let mut loaded = Vec::with_capacity(rows.len());
-        for (row, subject) in rows.iter().zip(subjects) {
-            let as_of = Offset(row.try_get("head").map_err(sort_error)?);
-            let subject = match subject_row(row).map_err(sort_error)? {
+        for (row, asked) in rows.iter().zip(subjects) {
+            let (as_of, read) = row::loaded(row, asked)?;
+            let subject = match read {
                 None => None,
-                Some(found) => Some(self.refold(found.read(&subject.business)?).await?),
+                Some(read) => Some(self.refold(read).await?),
             };
             loaded.push(Loaded { subject, as_of });
         }
@@ -266,10 +282,10 @@ impl Ledger for Postgres {
             Touch::Yes => {
                 "UPDATE idempotency SET repeats = repeats + 1
                  WHERE business_id = $1 AND rpc = $2 AND key_hash = $3
-                 RETURNING content_hash, answer, partition, \"offset\""
+                 RETURNING content_hash, answer, partition::bigint AS partition, \"offset\""
             }
             Touch::No => {
-                "SELECT content_hash, answer, partition, \"offset\" FROM idempotency
+                "SELECT content_hash, answer, partition::bigint AS partition, \"offset\" FROM idempotency
                  WHERE business_id = $1 AND rpc = $2 AND key_hash = $3"
             }
         };
@@ -280,15 +296,8 @@ impl Ledger for Postgres {
             .fetch_optional(&self.pool)
             .await
             .map_err(sort_error)?;
-        let Some(row) = row else { return Ok(None) };
-        let content: Vec<u8> = row.try_get("content_hash").map_err(sort_error)?;
-        let partition: i16 = row.try_get("partition").map_err(sort_error)?;
-        let offset: i64 = row.try_get("offset").map_err(sort_error)?;
-        Ok(Some(StoredAnswer {
-            content_hash: row::hash16(&content, "idempotency", business)?,
-            answer: row.try_get("answer").map_err(sort_error)?,
-            position: row::position(partition.into(), offset)?,
-        }))
+        row.map(|row| row::answer(&row, business, rpc, key_hash))
+            .transpose()
     }
 
     async fn forget_answers(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
@@ -311,7 +320,8 @@ impl Ledger for Postgres {
         limit: u32,
     ) -> Result<Vec<Recorded>, Error> {
         sqlx::query(
-            "SELECT e.partition, e.\"offset\", e.event_id, e.body, p.sealed
+            "SELECT e.partition::bigint AS partition, e.\"offset\", e.event_id, e.subject_id,
+               e.business_id, e.recorded_at, e.body, p.sealed
              FROM event AS e
              LEFT JOIN event_payload AS p
                ON p.subject_id = e.subject_id AND p.event_id = e.event_id
@@ -324,14 +334,15 @@ impl Ledger for Postgres {
         .await
         .map_err(sort_error)?
         .iter()
-        .map(event_row)
+        .map(row::recorded)
         .collect()
     }
 
     async fn changes_after(&self, after: Position, limit: u32) -> Result<Vec<Recorded>, Error> {
         sqlx::query(
-            "SELECT partition, \"offset\", event_id, body, NULL::bytea AS sealed FROM event
-             WHERE partition = $1 AND \"offset\" > $2 ORDER BY \"offset\" LIMIT $3",
+            "SELECT partition::bigint AS partition, \"offset\", event_id, subject_id, business_id,
+               recorded_at, body, NULL::bytea AS sealed
+             FROM event WHERE partition = $1 AND \"offset\" > $2 ORDER BY \"offset\" LIMIT $3",
         )
         .bind(code(after.partition))
         .bind(after.offset.0)
@@ -340,20 +351,17 @@ impl Ledger for Postgres {
         .await
         .map_err(sort_error)?
         .iter()
-        .map(event_row)
+        .map(row::recorded)
         .collect()
     }
 
     async fn heads(&self) -> Result<Vec<Position>, Error> {
-        sqlx::query("SELECT partition, head FROM partition_head ORDER BY partition")
+        sqlx::query("SELECT partition::bigint AS partition, head FROM partition_head AS h ORDER BY h.partition")
             .fetch_all(&self.pool)
             .await
             .map_err(sort_error)?
             .iter()
-            .map(|row| {
-                let partition: i16 = row.try_get("partition").map_err(sort_error)?;
-                row::position(partition.into(), row.try_get("head").map_err(sort_error)?)
-            })
+            .map(row::head)
             .collect()
     }
 
@@ -364,7 +372,8 @@ impl Ledger for Postgres {
         limit: u32,
     ) -> Result<Vec<StoredSubject>, Error> {
         sqlx::query(
-            "SELECT subject_key, subject_id, version, fold_version, facts FROM subject
+            "SELECT subject_key, subject_id, version, fold_version::bigint AS fold_version, facts
+             FROM subject
              WHERE partition = $1 AND subject_key > $2 ORDER BY subject_key LIMIT $3",
         )
         .bind(code(partition))
@@ -374,17 +383,7 @@ impl Ledger for Postgres {
         .await
         .map_err(sort_error)?
         .iter()
-        .map(|row| {
-            let key: Vec<u8> = row.try_get("subject_key").map_err(sort_error)?;
-            let subject_id: Uuid = row.try_get("subject_id").map_err(sort_error)?;
-            Ok(StoredSubject {
-                key: row::hash16(&key, "subject", subject_id)?,
-                subject_id: SubjectId(subject_id),
-                version: Version(row.try_get("version").map_err(sort_error)?),
-                fold_version: row.try_get("fold_version").map_err(sort_error)?,
-                facts: row.try_get("facts").map_err(sort_error)?,
-            })
-        })
+        .map(row::stored_subject)
         .collect()
     }
 
@@ -407,15 +406,7 @@ impl Ledger for Postgres {
         .await
         .map_err(sort_error)?
         .iter()
-        .map(|row| {
-            Ok(SystemRecord {
-                offset: Offset(row.try_get("offset").map_err(sort_error)?),
-                recorded_at: Timestamp::from_micros(
-                    row.try_get("recorded_at").map_err(sort_error)?,
-                ),
-                body: row.try_get("body").map_err(sort_error)?,
-            })
-        })
+        .map(row::system_record)
         .collect()
     }
 
@@ -445,11 +436,11 @@ impl Ledger for Postgres {
     }
 
     async fn meta(&self) -> Result<Meta, Error> {
-        let rows: Vec<(String, String)> = sqlx::query_as("SELECT name, value FROM ledger_meta")
+        let rows = sqlx::query("SELECT name, value FROM ledger_meta")
             .fetch_all(&self.pool)
             .await
             .map_err(sort_error)?;
-        row::meta(rows)
+        row::meta(&rows)
     }
 
     async fn set_key_check(&self, value: &str) -> Result<(), Error> {
@@ -478,7 +469,8 @@ impl Ledger for Postgres {
 }
 
 /// The part that both appends share: the head is raised last, so that its lock is held for the
-/// commit alone, and nothing is written unless the subject (`s`) was.
+/// commit alone, and nothing is written unless the subject (`s`) was. A partition without a head
+/// leaves the event without an offset, which its table refuses.
 macro_rules! append_after {
     ($subject:literal) => {
         concat!(
@@ -491,7 +483,7 @@ macro_rules! append_after {
              e AS (
                INSERT INTO event
                  (partition, \"offset\", event_id, subject_id, business_id, recorded_at, body)
-               SELECT $1, head, $9, $4, $3, $10, $11 FROM h),
+               SELECT $1, h.head, $9, $4, $3, $10, $11 FROM s LEFT JOIN h ON true),
              a AS (
                INSERT INTO subject_address (subject_id, sealed) SELECT $4, $12 FROM h
                ON CONFLICT (subject_id) DO NOTHING),
@@ -566,31 +558,4 @@ fn is_used_key(error: &sqlx::Error) -> bool {
 
 fn code(partition: Partition) -> i16 {
     i16::try_from(partition.0).expect("partitions are few")
-}
-
-fn subject_row(row: &PgRow) -> Result<Option<SubjectRow>, sqlx::Error> {
-    let Some(subject_id) = row.try_get::<Option<Uuid>, _>("subject_id")? else {
-        return Ok(None);
-    };
-    Ok(Some(SubjectRow {
-        business_id: row.try_get("business_id")?,
-        subject_id,
-        version: row.try_get("version")?,
-        fold_version: row.try_get("fold_version")?,
-        facts: row.try_get("facts")?,
-    }))
-}
-
-fn event_row(row: &PgRow) -> Result<Recorded, Error> {
-    let read = || -> Result<_, sqlx::Error> {
-        Ok((
-            row.try_get::<i16, _>("partition")?,
-            row.try_get::<i64, _>("offset")?,
-            row.try_get::<Uuid, _>("event_id")?,
-            row.try_get::<String, _>("body")?,
-            row.try_get::<Option<Vec<u8>>, _>("sealed")?,
-        ))
-    };
-    let (partition, offset, event_id, body, payload) = read().map_err(sort_error)?;
-    row::recorded(partition.into(), offset, event_id, &body, payload)
 }

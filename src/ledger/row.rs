@@ -1,21 +1,72 @@
-//! Columns to values and back, for both backends. A row that does not read back is an error that
+//! Rows to values and back, for both backends. A row that does not read back is an error that
 //! names its table and key; it never becomes an empty value.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
+use data_encoding::HEXLOWER;
+use sqlx::{ColumnIndex, Decode, Row, Type, ValueRef};
 use uuid::Uuid;
 
-use super::{Error, Meta, Offset, Partition, Position, Recorded, Subject, Version};
+use super::{
+    Error, Meta, Offset, Partition, Position, Recorded, Rpc, StoredAnswer, StoredSubject, Subject,
+    SubjectRef, SystemRecord, Version, sort_error,
+};
 use crate::domain::event::Event;
 use crate::domain::facts::{FOLD_VERSION, Facts};
 use crate::domain::id::{BusinessId, SubjectId};
+use crate::domain::time::Timestamp;
 
-/// A row of `subject` as both backends read it.
-#[derive(Debug)]
-pub(super) struct SubjectRow {
-    pub business_id: String,
-    pub subject_id: Uuid,
-    pub version: i64,
-    pub fold_version: i32,
-    pub facts: Vec<u8>,
+/// Columns of a row by name, of whichever driver. Numbers are selected as 64 bits.
+pub(super) trait Columns {
+    fn number(&self, name: &str) -> Result<i64, sqlx::Error>;
+    fn text(&self, name: &str) -> Result<String, sqlx::Error>;
+    fn bytes(&self, name: &str) -> Result<Vec<u8>, sqlx::Error>;
+    fn id(&self, name: &str) -> Result<Uuid, sqlx::Error>;
+    fn is_null(&self, name: &str) -> Result<bool, sqlx::Error>;
+}
+
+impl<R> Columns for R
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Uuid: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn number(&self, name: &str) -> Result<i64, sqlx::Error> {
+        self.try_get(name)
+    }
+
+    fn text(&self, name: &str) -> Result<String, sqlx::Error> {
+        self.try_get(name)
+    }
+
+    fn bytes(&self, name: &str) -> Result<Vec<u8>, sqlx::Error> {
+        self.try_get(name)
+    }
+
+    fn id(&self, name: &str) -> Result<Uuid, sqlx::Error> {
+        self.try_get(name)
+    }
+
+    fn is_null(&self, name: &str) -> Result<bool, sqlx::Error> {
+        Ok(self.try_get_raw(name)?.is_null())
+    }
+}
+
+/// What is left of a driver's error once its row is known: a column that does not decode names it.
+fn unreadable<'k>(
+    table: &'static str,
+    key: &'k dyn fmt::Display,
+) -> impl Fn(sqlx::Error) -> Error + 'k {
+    move |error| match error {
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+            Error::corrupt(table, key, error)
+        }
+        error => sort_error(error),
+    }
 }
 
 /// A subject, or what has to be folded again because another version of the fold made it.
@@ -27,80 +78,185 @@ pub(super) enum Read {
     },
 }
 
-impl SubjectRow {
-    pub(super) fn read(self, business: &BusinessId) -> Result<Read, Error> {
-        let subject_id = SubjectId(self.subject_id);
-        // INVARIANT: keys are derived per business, so this cannot differ; it is the second wall.
-        if self.business_id != business.as_str() {
-            return Err(Error::corrupt(
-                "subject",
-                subject_id,
-                "belongs to another business",
-            ));
-        }
-        let version = Version(self.version);
-        if self.version < 1 {
-            return Err(Error::corrupt(
-                "subject",
-                subject_id,
-                "its version is not positive",
-            ));
-        }
-        if self.fold_version != FOLD_VERSION {
-            return Ok(Read::Stale {
-                subject_id,
-                version,
-            });
-        }
-        let facts = Facts::decode(&self.facts)
-            .map_err(|fault| Error::corrupt("subject", subject_id, fault))?;
-        Ok(Read::Current(Subject {
+/// Reads what was found of the subject asked for, and the head of its partition.
+pub(super) fn loaded(
+    row: &impl Columns,
+    asked: &SubjectRef,
+) -> Result<(Offset, Option<Read>), Error> {
+    let partition = asked.partition.0;
+    if row.is_null("head").map_err(sort_error)? {
+        return Err(Error::corrupt("partition_head", partition, "missing"));
+    }
+    let as_of = Offset(row.number("head").map_err(sort_error)?);
+    if row.is_null("subject_id").map_err(sort_error)? {
+        return Ok((as_of, None));
+    }
+    let key = format!("partition {partition}, key {}", HEXLOWER.encode(&asked.key));
+    let id = row.id("subject_id").map_err(unreadable("subject", &key))?;
+    Ok((as_of, Some(subject(row, &asked.business, SubjectId(id))?)))
+}
+
+fn subject(
+    row: &impl Columns,
+    business: &BusinessId,
+    subject_id: SubjectId,
+) -> Result<Read, Error> {
+    let fault = unreadable("subject", &subject_id);
+    // INVARIANT: keys are derived per business, so this cannot differ; it is the second wall.
+    if row.text("business_id").map_err(&fault)? != business.as_str() {
+        return Err(Error::corrupt(
+            "subject",
+            subject_id,
+            "belongs to another business",
+        ));
+    }
+    let version = Version(row.number("version").map_err(&fault)?);
+    if version.0 < 1 {
+        return Err(Error::corrupt(
+            "subject",
+            subject_id,
+            "its version is not positive",
+        ));
+    }
+    if row.number("fold_version").map_err(&fault)? != i64::from(FOLD_VERSION) {
+        return Ok(Read::Stale {
             subject_id,
             version,
-            facts,
-        }))
+        });
     }
+    let facts = Facts::decode(&row.bytes("facts").map_err(&fault)?)
+        .map_err(|fault| Error::corrupt("subject", subject_id, fault))?;
+    Ok(Read::Current(Subject {
+        subject_id,
+        version,
+        facts,
+    }))
 }
 
 /// Reads a stored event and compares it with the columns beside it.
-pub(super) fn recorded(
-    partition: i64,
-    offset: i64,
-    event_id: Uuid,
-    body: &str,
-    payload: Option<Vec<u8>>,
-) -> Result<Recorded, Error> {
-    let key = || format!("partition {partition}, offset {offset}");
+pub(super) fn recorded(row: &impl Columns) -> Result<Recorded, Error> {
+    let partition = row.number("partition").map_err(sort_error)?;
+    let offset = row.number("offset").map_err(sort_error)?;
+    let key = format!("partition {partition}, offset {offset}");
+    let fault = unreadable("event", &key);
+    let body = row.text("body").map_err(&fault)?;
     let event =
-        Event::read(body.as_bytes()).map_err(|fault| Error::corrupt("event", key(), fault))?;
-    if event.event_id.0 != event_id {
-        return Err(Error::corrupt(
-            "event",
-            key(),
-            "its body names another event_id",
-        ));
+        Event::read(body.as_bytes()).map_err(|fault| Error::corrupt("event", &key, fault))?;
+    let (business, time) = (event.business_id.as_str(), event.recorded_at.as_micros());
+    for (column, is_same) in [
+        (
+            "event_id",
+            row.id("event_id").map_err(&fault)? == event.event_id.0,
+        ),
+        (
+            "subject_id",
+            row.id("subject_id").map_err(&fault)? == event.subject_id.0,
+        ),
+        (
+            "business_id",
+            row.text("business_id").map_err(&fault)? == business,
+        ),
+        (
+            "recorded_at",
+            row.number("recorded_at").map_err(&fault)? == time,
+        ),
+    ] {
+        if !is_same {
+            let what = format!("its body says another {column}");
+            return Err(Error::corrupt("event", &key, what));
+        }
     }
+    let payload = if row.is_null("sealed").map_err(&fault)? {
+        None
+    } else {
+        Some(row.bytes("sealed").map_err(&fault)?)
+    };
     Ok(Recorded {
-        position: position(partition, offset)?,
+        position: Position {
+            partition: partition_numbered(partition, "event", &key)?,
+            offset: Offset(offset),
+        },
         event,
         payload,
     })
 }
 
-pub(super) fn position(partition: i64, offset: i64) -> Result<Position, Error> {
-    let partition = u16::try_from(partition)
-        .map_err(|_| Error::corrupt("event", partition, "not the number of a partition"))?;
-    Ok(Position {
-        partition: Partition(partition),
-        offset: Offset(offset),
+/// Reads the answer of an earlier call.
+pub(super) fn answer(
+    row: &impl Columns,
+    business: &BusinessId,
+    rpc: Rpc,
+    key_hash: &[u8; 16],
+) -> Result<StoredAnswer, Error> {
+    let key_hash = HEXLOWER.encode(key_hash);
+    let key = format!("{business}, rpc {}, key {key_hash}", rpc.code());
+    let fault = unreadable("idempotency", &key);
+    let partition = row.number("partition").map_err(&fault)?;
+    Ok(StoredAnswer {
+        content_hash: hash16(
+            &row.bytes("content_hash").map_err(&fault)?,
+            "idempotency",
+            &key,
+        )?,
+        answer: row.text("answer").map_err(&fault)?,
+        position: Position {
+            partition: partition_numbered(partition, "idempotency", &key)?,
+            offset: Offset(row.number("offset").map_err(&fault)?),
+        },
     })
 }
 
-pub(super) fn hash16(
-    bytes: &[u8],
+/// Reads the head of a partition.
+pub(super) fn head(row: &impl Columns) -> Result<Position, Error> {
+    let partition = row.number("partition").map_err(sort_error)?;
+    Ok(Position {
+        partition: partition_numbered(partition, "partition_head", &partition)?,
+        offset: Offset(row.number("head").map_err(sort_error)?),
+    })
+}
+
+/// Reads a subject as it is stored.
+pub(super) fn stored_subject(row: &impl Columns) -> Result<StoredSubject, Error> {
+    let key = row.bytes("subject_key").map_err(sort_error)?;
+    let shown = HEXLOWER.encode(&key);
+    let subject_id = row
+        .id("subject_id")
+        .map_err(unreadable("subject", &shown))?;
+    let fault = unreadable("subject", &subject_id);
+    let fold_version = row.number("fold_version").map_err(&fault)?;
+    Ok(StoredSubject {
+        key: hash16(&key, "subject", &subject_id)?,
+        subject_id: SubjectId(subject_id),
+        version: Version(row.number("version").map_err(&fault)?),
+        fold_version: i32::try_from(fold_version)
+            .map_err(|fault| Error::corrupt("subject", subject_id, fault))?,
+        facts: row.bytes("facts").map_err(&fault)?,
+    })
+}
+
+/// Reads a change of the catalogue or the policy.
+pub(super) fn system_record(row: &impl Columns) -> Result<SystemRecord, Error> {
+    let offset = row.number("offset").map_err(sort_error)?;
+    let key = format!("offset {offset}");
+    let fault = unreadable("system_event", &key);
+    Ok(SystemRecord {
+        offset: Offset(offset),
+        recorded_at: Timestamp::from_micros(row.number("recorded_at").map_err(&fault)?),
+        body: row.text("body").map_err(&fault)?,
+    })
+}
+
+fn partition_numbered(
+    number: i64,
     table: &'static str,
-    key: impl std::fmt::Display,
-) -> Result<[u8; 16], Error> {
+    key: &dyn fmt::Display,
+) -> Result<Partition, Error> {
+    u16::try_from(number)
+        .map(Partition)
+        .map_err(|_| Error::corrupt(table, key, "not the number of a partition"))
+}
+
+fn hash16(bytes: &[u8], table: &'static str, key: &dyn fmt::Display) -> Result<[u8; 16], Error> {
     bytes
         .try_into()
         .map_err(|_| Error::corrupt(table, key, "a hash is not 16 bytes"))
@@ -136,24 +292,30 @@ pub(super) fn body(event: &Event) -> String {
 }
 
 /// Reads `ledger_meta`.
-pub(super) fn meta(rows: Vec<(String, String)>) -> Result<Meta, Error> {
-    let value = |name: &str| {
-        rows.iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+pub(super) fn meta(rows: &[impl Columns]) -> Result<Meta, Error> {
+    let mut values = BTreeMap::new();
+    for row in rows {
+        let name = row.text("name").map_err(unreadable("ledger_meta", &"?"))?;
+        let value = row
+            .text("value")
+            .map_err(unreadable("ledger_meta", &name))?;
+        values.insert(name, value);
+    }
+    let required = |name: &str| {
+        values
+            .get(name)
+            .ok_or_else(|| Error::corrupt("ledger_meta", name, "missing"))
     };
-    let required =
-        |name: &str| value(name).ok_or_else(|| Error::corrupt("ledger_meta", name, "missing"));
     let number = |name: &str| {
         required(name)?
             .parse::<u32>()
             .map_err(|fault| Error::corrupt("ledger_meta", name, fault))
     };
     Ok(Meta {
-        ledger_id: required("ledger_id")?.to_owned(),
+        ledger_id: required("ledger_id")?.clone(),
         partitions: u16::try_from(number("partitions")?)
             .map_err(|fault| Error::corrupt("ledger_meta", "partitions", fault))?,
         match_rules: number("match_rules")?,
-        key_check: value("key_check").map(str::to_owned),
+        key_check: values.get("key_check").cloned(),
     })
 }

@@ -10,19 +10,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use data_encoding::HEXUPPER;
-use sqlx::Row;
+use sqlx::Connection;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use uuid::Uuid;
 
-use super::row::{self, Read, SubjectRow};
+use super::row::{self, Read};
 use super::{
     Append, Appended, Error, Ledger, Loaded, Meta, Offset, OpenError, Partition, Position,
-    Recorded, Rpc, StoredAnswer, StoredSubject, SubjectRef, SystemRecord, Touch, Version,
-    check_schema, sort_error,
+    Recorded, Rpc, StoredAnswer, StoredSubject, SubjectRef, SystemRecord, Touch, check_schema,
+    sort_error,
 };
 use crate::domain::facts::FOLD_VERSION;
 use crate::domain::id::{BusinessId, SubjectId};
@@ -71,6 +69,11 @@ impl Sqlite {
                 .min_connections(1)
                 .acquire_timeout(acquire_timeout)
                 .test_before_acquire(false)
+                // SQLite ends a transaction by itself when it fails for want of room; the driver
+                // does not notice and would refuse to begin another one for ever.
+                .before_acquire(|connection, _| {
+                    Box::pin(async move { Ok(!connection.is_in_transaction()) })
+                })
         };
         let writer = pool(1)
             .connect_with(options.clone())
@@ -169,7 +172,7 @@ impl Ledger for Sqlite {
         let rows = sqlx::query(
             "SELECT h.head, s.business_id, s.subject_id, s.version, s.fold_version, s.facts
              FROM json_each(?1) AS a
-             JOIN partition_head AS h ON h.partition = a.value ->> 0
+             LEFT JOIN partition_head AS h ON h.partition = a.value ->> 0
              LEFT JOIN subject AS s
                ON s.partition = a.value ->> 0 AND s.subject_key = unhex(a.value ->> 1)
              ORDER BY a.key",
@@ -178,19 +181,12 @@ impl Ledger for Sqlite {
         .fetch_all(&self.readers)
         .await
         .map_err(sort_error)?;
-        if rows.len() != subjects.len() {
-            return Err(Error::corrupt(
-                "partition_head",
-                "all",
-                "a partition has no head",
-            ));
-        }
         let mut loaded = Vec::with_capacity(rows.len());
-        for (row, subject) in rows.iter().zip(subjects) {
-            let as_of = Offset(row.try_get("head").map_err(sort_error)?);
-            let subject = match subject_row(row).map_err(sort_error)? {
+        for (row, asked) in rows.iter().zip(subjects) {
+            let (as_of, read) = row::loaded(row, asked)?;
+            let subject = match read {
                 None => None,
-                Some(found) => Some(self.refold(found.read(&subject.business)?).await?),
+                Some(read) => Some(self.refold(read).await?),
             };
             loaded.push(Loaded { subject, as_of });
         }
@@ -266,15 +262,8 @@ impl Ledger for Sqlite {
         .fetch_optional(&self.readers)
         .await
         .map_err(sort_error)?;
-        let Some(row) = row else { return Ok(None) };
-        let content: Vec<u8> = row.try_get("content_hash").map_err(sort_error)?;
-        let partition: i64 = row.try_get("partition").map_err(sort_error)?;
-        let offset: i64 = row.try_get("offset").map_err(sort_error)?;
-        Ok(Some(StoredAnswer {
-            content_hash: row::hash16(&content, "idempotency", business)?,
-            answer: row.try_get("answer").map_err(sort_error)?,
-            position: row::position(partition, offset)?,
-        }))
+        row.map(|row| row::answer(&row, business, rpc, key_hash))
+            .transpose()
     }
 
     async fn forget_answers(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
@@ -297,7 +286,8 @@ impl Ledger for Sqlite {
         limit: u32,
     ) -> Result<Vec<Recorded>, Error> {
         sqlx::query(
-            "SELECT e.partition, e.\"offset\", e.event_id, e.body, p.sealed
+            "SELECT e.partition, e.\"offset\", e.event_id, e.subject_id, e.business_id, e.recorded_at,
+               e.body, p.sealed
              FROM event AS e
              LEFT JOIN event_payload AS p
                ON p.subject_id = e.subject_id AND p.event_id = e.event_id
@@ -310,14 +300,15 @@ impl Ledger for Sqlite {
         .await
         .map_err(sort_error)?
         .iter()
-        .map(event_row)
+        .map(row::recorded)
         .collect()
     }
 
     async fn changes_after(&self, after: Position, limit: u32) -> Result<Vec<Recorded>, Error> {
         sqlx::query(
-            "SELECT partition, \"offset\", event_id, body, NULL AS sealed FROM event
-             WHERE partition = ?1 AND \"offset\" > ?2 ORDER BY \"offset\" LIMIT ?3",
+            "SELECT partition, \"offset\", event_id, subject_id, business_id, recorded_at, body,
+               NULL AS sealed
+             FROM event WHERE partition = ?1 AND \"offset\" > ?2 ORDER BY \"offset\" LIMIT ?3",
         )
         .bind(after.partition.0)
         .bind(after.offset.0)
@@ -326,7 +317,7 @@ impl Ledger for Sqlite {
         .await
         .map_err(sort_error)?
         .iter()
-        .map(event_row)
+        .map(row::recorded)
         .collect()
     }
 
@@ -336,10 +327,7 @@ impl Ledger for Sqlite {
             .await
             .map_err(sort_error)?
             .iter()
-            .map(|row| {
-                let partition: i64 = row.try_get("partition").map_err(sort_error)?;
-                row::position(partition, row.try_get("head").map_err(sort_error)?)
-            })
+            .map(row::head)
             .collect()
     }
 
@@ -360,17 +348,7 @@ impl Ledger for Sqlite {
         .await
         .map_err(sort_error)?
         .iter()
-        .map(|row| {
-            let key: Vec<u8> = row.try_get("subject_key").map_err(sort_error)?;
-            let subject_id: Uuid = row.try_get("subject_id").map_err(sort_error)?;
-            Ok(StoredSubject {
-                key: row::hash16(&key, "subject", subject_id)?,
-                subject_id: SubjectId(subject_id),
-                version: Version(row.try_get("version").map_err(sort_error)?),
-                fold_version: row.try_get("fold_version").map_err(sort_error)?,
-                facts: row.try_get("facts").map_err(sort_error)?,
-            })
-        })
+        .map(row::stored_subject)
         .collect()
     }
 
@@ -393,15 +371,7 @@ impl Ledger for Sqlite {
         .await
         .map_err(sort_error)?
         .iter()
-        .map(|row| {
-            Ok(SystemRecord {
-                offset: Offset(row.try_get("offset").map_err(sort_error)?),
-                recorded_at: Timestamp::from_micros(
-                    row.try_get("recorded_at").map_err(sort_error)?,
-                ),
-                body: row.try_get("body").map_err(sort_error)?,
-            })
-        })
+        .map(row::system_record)
         .collect()
     }
 
@@ -441,11 +411,11 @@ impl Ledger for Sqlite {
     }
 
     async fn meta(&self) -> Result<Meta, Error> {
-        let rows: Vec<(String, String)> = sqlx::query_as("SELECT name, value FROM ledger_meta")
+        let rows = sqlx::query("SELECT name, value FROM ledger_meta")
             .fetch_all(&self.readers)
             .await
             .map_err(sort_error)?;
-        row::meta(rows)
+        row::meta(&rows)
     }
 
     async fn set_key_check(&self, value: &str) -> Result<(), Error> {
@@ -583,31 +553,4 @@ fn is_used_key(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|database| {
         database.is_unique_violation() && database.message().contains("idempotency.")
     })
-}
-
-fn subject_row(row: &SqliteRow) -> Result<Option<SubjectRow>, sqlx::Error> {
-    let Some(subject_id) = row.try_get::<Option<Uuid>, _>("subject_id")? else {
-        return Ok(None);
-    };
-    Ok(Some(SubjectRow {
-        business_id: row.try_get("business_id")?,
-        subject_id,
-        version: row.try_get("version")?,
-        fold_version: row.try_get("fold_version")?,
-        facts: row.try_get("facts")?,
-    }))
-}
-
-fn event_row(row: &SqliteRow) -> Result<Recorded, Error> {
-    let read = || -> Result<_, sqlx::Error> {
-        Ok((
-            row.try_get::<i64, _>("partition")?,
-            row.try_get::<i64, _>("offset")?,
-            row.try_get::<Uuid, _>("event_id")?,
-            row.try_get::<String, _>("body")?,
-            row.try_get::<Option<Vec<u8>>, _>("sealed")?,
-        ))
-    };
-    let (partition, offset, event_id, body, payload) = read().map_err(sort_error)?;
-    row::recorded(partition, offset, event_id, &body, payload)
 }

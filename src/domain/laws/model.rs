@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::histories::Case;
+use super::cases::Case;
 use crate::domain::address::Spelling;
 use crate::domain::catalog::Purpose;
 use crate::domain::event::{Act, Event, Scope, Terms};
@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{ConsentType, MessageClass, Reason, SuppressionBasis, TimeSource};
 
 /// "A withdrawal of a wider scope is a scope, not a list of purposes", by class.
-pub fn scope_covers(scope: &Scope, purpose: &Purpose, class: MessageClass) -> bool {
+pub(super) fn scope_covers(scope: &Scope, purpose: &Purpose, class: MessageClass) -> bool {
     match scope {
         Scope::Purposes(keys) => keys.contains(&purpose.key),
         Scope::AllMarketing if class == MessageClass::ConsentRequest => {
@@ -37,7 +37,7 @@ pub fn scope_covers(scope: &Scope, purpose: &Purpose, class: MessageClass) -> bo
 }
 
 /// An opt-out from one sender counts for it, and where no sender is named for all.
-pub fn sender_covers(narrowed: Option<&SenderId>, asked: Option<&SenderId>) -> bool {
+pub(super) fn sender_covers(narrowed: Option<&SenderId>, asked: Option<&SenderId>) -> bool {
     narrowed.is_none() || asked.is_none() || narrowed == asked
 }
 
@@ -68,44 +68,43 @@ impl Consent<'_> {
         self.at > limit
     }
 
-    /// Of consents of one kind the newest counts, and no kind shadows another.
+    /// Of consents of one kind, known by one clock, the newest counts.
     fn shadows(&self, other: &Self) -> bool {
         let kind = |c: &Self| {
-            (
-                c.terms.sender_id.clone(),
-                c.event.spelling,
-                c.terms.consent_type,
-                c.terms.is_import(),
-                c.confirmed,
-            )
+            let by = (c.source, c.event.spelling, c.terms.sender_id.clone());
+            (by, c.terms.consent_type, c.terms.is_import(), c.confirmed)
         };
         kind(self) == kind(other)
             && (self.at, self.event.content_digest()) > (other.at, other.event.content_digest())
     }
 }
 
-fn consent(event: &Event) -> Option<Consent<'_>> {
+fn consents_in(event: &Event) -> Vec<Consent<'_>> {
     match &event.act {
-        Act::ConsentGiven(terms) => Some(Consent {
+        Act::ConsentGiven(terms) => vec![Consent {
             event,
             terms,
             at: event.effective_at(),
             source: event.time_source,
             confirmed: false,
-        }),
-        Act::ConsentConfirmed(confirmation) => Some(Consent {
-            event,
-            terms: &confirmation.terms,
-            at: confirmation.requested_at,
-            source: confirmation.requested_source,
-            confirmed: true,
-        }),
-        _ => None,
+        }],
+        Act::ConsentConfirmed(confirmation) => confirmation
+            .requests
+            .iter()
+            .map(|request| Consent {
+                event,
+                terms: &request.terms,
+                at: request.requested_at,
+                source: request.requested_source,
+                confirmed: true,
+            })
+            .collect(),
+        _ => Vec::new(),
     }
 }
 
 /// Which reasons may decide.
-pub fn deciding(case: &Case) -> Vec<Reason> {
+pub(super) fn deciding(case: &Case) -> Vec<Reason> {
     Model {
         case,
         purpose: case.purpose(),
@@ -193,6 +192,12 @@ impl<'a> Model<'a> {
         if class == MessageClass::Service && self.window_is_open() {
             return vec![Reason::ServiceWindowOpen];
         }
+        self.by_consent(&standing)
+    }
+
+    /// The steps 5 to 13, for what neither asks nor answers.
+    fn by_consent(&self, standing: &[Consent<'_>]) -> Vec<Reason> {
+        let class = self.case.class;
 
         // 5 to 8.
         let failing: Vec<Vec<Reason>> = standing.iter().map(|c| self.failing(c)).collect();
@@ -203,14 +208,12 @@ impl<'a> Model<'a> {
         };
         if !given && needs_grant {
             // The grant that comes furthest in the order of the steps speaks for all.
-            let first = |failing: &Vec<Reason>| step(failing[0]);
-            let furthest = failing.iter().map(first).max();
-            let reasons = failing.iter().filter(|f| Some(first(f)) == furthest);
-            let mut reasons: Vec<Reason> = reasons.map(|f| f[0]).collect();
-            if reasons.is_empty() {
-                reasons.push(Reason::NoConsent);
-            }
-            return reasons;
+            let furthest = failing.iter().map(|reasons| step(reasons[0])).max();
+            let Some(furthest) = furthest else {
+                return vec![Reason::NoConsent];
+            };
+            let first = failing.iter().map(|reasons| reasons[0]);
+            return first.filter(|reason| step(*reason) == furthest).collect();
         }
 
         // 9. SERVICE outside the window.
@@ -290,7 +293,7 @@ impl<'a> Model<'a> {
         let all: Vec<Consent<'a>> = case
             .events
             .iter()
-            .filter_map(consent)
+            .flat_map(consents_in)
             .filter(|c| c.terms.purposes.contains(&case.purpose))
             .filter(|c| c.terms.sender_id.is_none() || c.terms.sender_id == case.sender)
             .filter(|c| twins(c.event.spelling, case.spelling))

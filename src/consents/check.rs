@@ -1,0 +1,333 @@
+//! Check: may this message be sent? From facts and rules to a decision that a caller can act on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::error::reason;
+use super::{Consents, Error, Violation, new_id, resolve};
+use crate::cache::Entry;
+use crate::catalog::{Compiled, Named};
+use crate::domain::address::Address;
+use crate::domain::catalog::Purpose;
+use crate::domain::decide::{Activity, Question, Verdict, decide};
+use crate::domain::id::{BusinessId, PurposeKey, SenderId};
+use crate::domain::time::Timestamp;
+use crate::domain::vocabulary::{Decision, MessageClass};
+use crate::ledger::{Offset, Partition, Position, SYSTEM, SubjectRef};
+
+/// After how many decisions a batch lets others run.
+const YIELD_AFTER: usize = 256;
+
+/// What is asked about one or many recipients.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub business: BusinessId,
+    pub purpose: PurposeKey,
+    /// `None`: the purpose's own.
+    pub class: Option<MessageClass>,
+    pub sender: Option<SenderId>,
+    pub template: Option<String>,
+    pub consistency: Consistency,
+}
+
+/// How fresh the facts must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Consistency {
+    /// No older than every restriction that was acknowledged before the check began.
+    Strict,
+    /// As fresh as the write that gave this token, too.
+    AtLeastAsFresh(String),
+    /// Read from the ledger.
+    FullyConsistent,
+}
+
+/// A decision as a caller gets it.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    pub verdict: Verdict,
+    pub valid_until: Timestamp,
+    pub valid_for: Duration,
+    pub policy_version: Arc<str>,
+    pub token: String,
+    pub decision_id: Uuid,
+}
+
+/// Decisions on many recipients, in their order.
+#[derive(Debug, Clone)]
+pub struct BatchChecked {
+    pub verdicts: Vec<Verdict>,
+    pub valid_until: Timestamp,
+    pub valid_for: Duration,
+    pub policy_version: Arc<str>,
+    pub token: String,
+    pub decision_id: Uuid,
+}
+
+impl Consents {
+    /// Decides on one recipient.
+    pub async fn check(&self, asked: &Asked, address: &Address) -> Result<Checked, Error> {
+        let at = self.now();
+        let compiled = self.compiled_for(asked).await?;
+        let question = resolve_question(&compiled, asked)?;
+        let subject = self.subject_ref(&asked.business, &compiled.keys, address);
+        let entry = self.fresh_entry(asked, &subject).await?;
+        let verdict = self.decide(&compiled, &question, &entry, address, at);
+        let (valid_until, valid_for) = self.validity(at, verdict.holds_until);
+        Ok(Checked {
+            verdict,
+            valid_until,
+            valid_for,
+            policy_version: Arc::clone(compiled.rules.version()),
+            token: self.token_of(&[(entry.partition, entry.as_of)]),
+            decision_id: new_id(at),
+        })
+    }
+
+    /// Decides on many recipients; facts that are not in memory are read in one statement.
+    pub async fn check_many(
+        &self,
+        asked: &Asked,
+        addresses: &[Address],
+    ) -> Result<BatchChecked, Error> {
+        let at = self.now();
+        let compiled = self.compiled_for(asked).await?;
+        let question = resolve_question(&compiled, asked)?;
+        let mut subjects = Vec::with_capacity(addresses.len());
+        for (index, address) in addresses.iter().enumerate() {
+            subjects.push(self.subject_ref(&asked.business, &compiled.keys, address));
+            pause(index).await;
+        }
+        let entries = self.fresh_entries(asked, &subjects).await?;
+        let mut verdicts = Vec::with_capacity(entries.len());
+        for (index, (entry, address)) in entries.iter().zip(addresses).enumerate() {
+            verdicts.push(self.decide(&compiled, &question, entry, address, at));
+            pause(index).await;
+        }
+        // One time for all: the first at which any of them might fall otherwise.
+        let holds_until = verdicts
+            .iter()
+            .filter_map(|verdict| verdict.holds_until)
+            .min();
+        let (valid_until, valid_for) = self.validity(at, holds_until);
+        let places: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.partition, entry.as_of))
+            .collect();
+        Ok(BatchChecked {
+            verdicts,
+            valid_until,
+            valid_for,
+            policy_version: Arc::clone(compiled.rules.version()),
+            token: self.token_of(&places),
+            decision_id: new_id(at),
+        })
+    }
+
+    async fn compiled_for(&self, asked: &Asked) -> Result<Arc<Compiled>, Error> {
+        let mut names = vec![Named::Purpose(&asked.purpose)];
+        names.extend(asked.sender.as_ref().map(Named::Sender));
+        self.business_with(&asked.business, &names).await
+    }
+
+    fn decide(
+        &self,
+        compiled: &Compiled,
+        question: &Resolved<'_>,
+        entry: &Entry,
+        address: &Address,
+        at: Timestamp,
+    ) -> Verdict {
+        let question = Question {
+            purpose: question.purpose,
+            class: question.class,
+            sender: question.sender,
+            spelling: address.spelling(),
+        };
+        let activity = Activity::default();
+        let verdict = decide(&entry.facts, &activity, &compiled.rules, &question, at);
+        let reason = verdict.reasons.first().map_or("", |reason| reason.word());
+        self.0.metrics.decisions(verdict.decision.word(), reason, 1);
+        verdict
+    }
+
+    async fn fresh_entry(&self, asked: &Asked, subject: &SubjectRef) -> Result<Arc<Entry>, Error> {
+        let cache = &self.0.cache;
+        match self.required(asked).await? {
+            Required::Cached => Ok(cache.facts(subject).await?),
+            Required::Loaded => {
+                let mut loaded = cache.load(std::slice::from_ref(subject)).await?;
+                loaded
+                    .pop()
+                    .ok_or_else(|| Error::internal("a load answered nothing"))
+            }
+            Required::AtLeast(positions) => {
+                let entries = self
+                    .at_least(std::slice::from_ref(subject), &positions)
+                    .await?;
+                entries
+                    .into_iter()
+                    .next()
+                    .ok_or_else(|| Error::internal("a load answered nothing"))
+            }
+        }
+    }
+
+    async fn fresh_entries(
+        &self,
+        asked: &Asked,
+        subjects: &[SubjectRef],
+    ) -> Result<Vec<Arc<Entry>>, Error> {
+        let cache = &self.0.cache;
+        match self.required(asked).await? {
+            Required::Cached => Ok(cache.facts_of_many(subjects).await?),
+            Required::Loaded => Ok(cache.load(subjects).await?),
+            Required::AtLeast(positions) => self.at_least(subjects, &positions).await,
+        }
+    }
+
+    async fn required(&self, asked: &Asked) -> Result<Required, Error> {
+        match &asked.consistency {
+            Consistency::Strict => Ok(Required::Cached),
+            Consistency::FullyConsistent => {
+                self.0.catalog.catch_up().await?;
+                Ok(Required::Loaded)
+            }
+            Consistency::AtLeastAsFresh(token) => {
+                let positions = self.0.tokens.read(token).map_err(|foreign| {
+                    let field = "consistency.at_least_as_fresh";
+                    Error::invalid(field, reason::TOKEN_INVALID, foreign.to_string())
+                })?;
+                for position in positions.iter().filter(|p| p.partition == SYSTEM) {
+                    if self.0.catalog.applied() < position.offset {
+                        self.0.catalog.catch_up().await?;
+                    }
+                    if self.0.catalog.applied() < position.offset {
+                        return Err(Error::NotYetFresh);
+                    }
+                }
+                Ok(Required::AtLeast(positions))
+            }
+        }
+    }
+
+    /// From memory where what was applied covers the token, else from the ledger.
+    async fn at_least(
+        &self,
+        subjects: &[SubjectRef],
+        positions: &[Position],
+    ) -> Result<Vec<Arc<Entry>>, Error> {
+        let wanted = |partition: Partition| {
+            positions
+                .iter()
+                .filter(|p| p.partition == partition)
+                .map(|p| p.offset)
+                .max()
+        };
+        let cache = &self.0.cache;
+        let covered = subjects.iter().all(|subject| {
+            wanted(subject.partition)
+                .is_none_or(|offset| cache.applied(subject.partition) >= offset)
+        });
+        if covered {
+            return Ok(cache.facts_of_many(subjects).await?);
+        }
+        let entries = cache.load(subjects).await?;
+        let fresh = entries
+            .iter()
+            .all(|entry| wanted(entry.partition).is_none_or(|offset| entry.as_of >= offset));
+        if fresh {
+            Ok(entries)
+        } else {
+            Err(Error::NotYetFresh)
+        }
+    }
+
+    fn validity(&self, at: Timestamp, holds_until: Option<Timestamp>) -> (Timestamp, Duration) {
+        let latest = at.plus(self.0.valid_for);
+        let until = holds_until.map_or(latest, |end| end.min(latest)).max(at);
+        (until, until.since(at))
+    }
+
+    /// A token for what an answer rests on: the highest offset of each partition, and the catalogue.
+    pub(super) fn token_of(&self, places: &[(Partition, Offset)]) -> String {
+        let mut highest = std::collections::BTreeMap::new();
+        for (partition, offset) in places {
+            let known = highest.entry(*partition).or_insert(*offset);
+            *known = (*known).max(*offset);
+        }
+        highest.insert(SYSTEM, self.0.catalog.applied());
+        let positions: Vec<Position> = highest
+            .into_iter()
+            .map(|(partition, offset)| Position { partition, offset })
+            .collect();
+        self.0.tokens.make(&positions)
+    }
+}
+
+enum Required {
+    Cached,
+    Loaded,
+    AtLeast(Vec<Position>),
+}
+
+/// A question with its names looked up.
+struct Resolved<'a> {
+    purpose: &'a Purpose,
+    class: MessageClass,
+    sender: Option<&'a SenderId>,
+}
+
+fn resolve_question<'a>(compiled: &'a Compiled, asked: &Asked) -> Result<Resolved<'a>, Error> {
+    let mut violations = Vec::new();
+    let mut keep = |violation: Violation| violations.push(violation);
+    let purpose = resolve::purpose(compiled, &asked.purpose, "purpose")
+        .map_err(&mut keep)
+        .ok();
+    let sender = asked
+        .sender
+        .as_ref()
+        .map(|name| resolve::sender(compiled, name, "sender_id"))
+        .transpose()
+        .map_err(&mut keep)
+        .ok();
+    let (Some(purpose), Some(sender)) = (purpose, sender) else {
+        return Err(Error::Invalid { violations });
+    };
+    let class = effective_class(compiled, purpose, asked);
+    if class == MessageClass::Service && sender.is_none() {
+        let message = "is required for SERVICE: the service window belongs to one sender";
+        return Err(Error::invalid("sender_id", reason::FIELD_INVALID, message));
+    }
+    Ok(Resolved {
+        purpose,
+        class,
+        sender: sender.map(|sender| &sender.sender_id),
+    })
+}
+
+/// The stricter of what is asked, the purpose's own and the template's. The two classes of our own
+/// are taken as asked.
+fn effective_class(compiled: &Compiled, purpose: &Purpose, asked: &Asked) -> MessageClass {
+    let class = asked.class.map_or(purpose.message_class, |class| {
+        class.stricter(purpose.message_class)
+    });
+    let template = asked
+        .template
+        .as_ref()
+        .and_then(|name| compiled.catalog().business.template_classes.get(name));
+    template.map_or(class, |template| class.stricter(*template))
+}
+
+async fn pause(index: usize) {
+    if index % YIELD_AFTER == YIELD_AFTER - 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Checked {
+    pub fn is_allowed(&self) -> bool {
+        self.verdict.decision == Decision::Allow
+    }
+}

@@ -1,0 +1,271 @@
+//! Confirm: the second half of a double opt-in. It counts only from the address that was asked,
+//! later than the request and before the request expires.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::append::{Draft, Key, Write};
+use super::error::reason;
+use super::payload::Payload;
+use super::record::{RecordAnswer, stored_records};
+use super::{Consents, Error, Evidence, Recipient, Violation, resolve};
+use crate::catalog::{Compiled, Named};
+use crate::domain::catalog::Purpose;
+use crate::domain::event::{Act, Confirmation, ConfirmedRequest, Terms, sorted};
+use crate::domain::facts::{Facts, Grant};
+use crate::domain::id::{BusinessId, PurposeKey, SenderId};
+use crate::domain::standing::standing;
+use crate::domain::time::Timestamp;
+use crate::domain::vocabulary::{ConsentState, IndicationMethod, TimeSource};
+use crate::ledger::{Offset, Recorded, Rpc, Touch};
+
+/// A confirmation, parsed and bounded.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConfirmRequest {
+    pub business: BusinessId,
+    #[serde(skip)]
+    pub recipient: Recipient,
+    /// Empty: everything that waits.
+    pub purposes: Vec<PurposeKey>,
+    pub sender: Option<SenderId>,
+    pub event_time: Timestamp,
+    pub indication_method: IndicationMethod,
+    pub evidence: Evidence,
+    pub actor: String,
+    #[serde(skip)]
+    pub idempotency_key: String,
+}
+
+/// No subject has more events than this read at once; a request that waits is among the newest.
+const HISTORY: u32 = 10_000;
+
+impl Consents {
+    /// Confirms what waits for it; nothing that waits is `FAILED_PRECONDITION`, and stores nothing.
+    pub async fn confirm(&self, request: ConfirmRequest) -> Result<RecordAnswer, Error> {
+        let consents = self.clone();
+        self.to_its_end(async move { consents.confirm_now(&request).await })
+            .await
+    }
+
+    async fn confirm_now(&self, request: &ConfirmRequest) -> Result<RecordAnswer, Error> {
+        let purposes = request.purposes.iter().map(Named::Purpose);
+        let names: Vec<Named<'_>> = purposes
+            .chain(request.sender.iter().map(Named::Sender))
+            .collect();
+        let compiled = self.business_with(&request.business, &names).await?;
+        let content = serde_json::to_vec(request).expect("a request has only string keys");
+        let key = Key::new(
+            &compiled,
+            &request.idempotency_key,
+            &request.recipient,
+            &content,
+        );
+        let write = Write {
+            rpc: Rpc::ConfirmConsent,
+            business: &request.business,
+            compiled: &compiled,
+            recipient: &request.recipient,
+            payload: Payload::new(&request.evidence, &BTreeMap::new(), &request.actor),
+            key: Some(key),
+        };
+        if let Some(first) = self.repeated(&write, Touch::No).await? {
+            return Ok(self.recorded(first));
+        }
+        let asked = self.asked(request, &compiled)?;
+        // The terms stand in the request's event; events never change, so they can be read ahead.
+        let history = self.events_of(request, &compiled).await?;
+        let written = self
+            .append_with(
+                &write,
+                |facts, now| {
+                    let act = confirmation(request, &asked, &compiled, facts, &history, now)?;
+                    let (event_time, time_source) = match request.event_time > now {
+                        true => (now, TimeSource::Gate),
+                        false => (request.event_time, TimeSource::Caller),
+                    };
+                    Ok(Draft {
+                        act,
+                        event_time,
+                        time_source,
+                    })
+                },
+                |event, facts| {
+                    let confirmed = confirmed_purposes(&event.act, &compiled);
+                    stored_records(&compiled, &confirmed, event, facts)
+                },
+            )
+            .await?;
+        Ok(self.recorded(written))
+    }
+
+    /// The sender's own id, and every fault of the names.
+    fn asked(
+        &self,
+        request: &ConfirmRequest,
+        compiled: &Compiled,
+    ) -> Result<Option<SenderId>, Error> {
+        let mut violations = Vec::new();
+        for (index, key) in request.purposes.iter().enumerate() {
+            let field = format!("purposes[{index}]");
+            violations.extend(resolve::purpose(compiled, key, &field).err());
+        }
+        if request.event_time > self.now().plus(compiled.rules.clock_tolerance) {
+            violations.push(Violation::new(
+                "event_time",
+                reason::EVENT_TIME_IN_FUTURE,
+                "lies too far in the future",
+            ));
+        }
+        let sender = request.sender.as_ref().and_then(|name| {
+            resolve::sender(compiled, name, "sender_id")
+                .map(|sender| sender.sender_id.clone())
+                .map_err(|violation| violations.push(violation))
+                .ok()
+        });
+        if violations.is_empty() {
+            Ok(sender)
+        } else {
+            Err(Error::Invalid { violations })
+        }
+    }
+
+    async fn events_of(
+        &self,
+        request: &ConfirmRequest,
+        compiled: &Compiled,
+    ) -> Result<Vec<Recorded>, Error> {
+        let subject = self.subject_ref(
+            &request.business,
+            &compiled.keys,
+            &request.recipient.address,
+        );
+        let loaded = self.0.ledger.facts(&[subject]).await?.pop();
+        match loaded.and_then(|loaded| loaded.subject) {
+            None => Ok(Vec::new()),
+            Some(known) => Ok(self
+                .0
+                .ledger
+                .history(known.subject_id, Offset(0), HISTORY)
+                .await?),
+        }
+    }
+}
+
+/// The requests that wait for this confirmation, as one act.
+fn confirmation(
+    request: &ConfirmRequest,
+    sender: &Option<SenderId>,
+    compiled: &Compiled,
+    facts: &Facts,
+    history: &[Recorded],
+    now: Timestamp,
+) -> Result<Act, Error> {
+    let waiting: Vec<&Grant> = facts
+        .grants
+        .iter()
+        .filter(|grant| waits(grant, request, sender.as_ref(), compiled, facts, now))
+        .collect();
+    let mut requests: Vec<ConfirmedRequest> = Vec::new();
+    for grant in waiting {
+        let Some(terms) = terms_of(grant, history) else {
+            // Recorded between our reading and now: whoever repeats will find it.
+            return Err(Error::Contended);
+        };
+        let known = requests
+            .iter_mut()
+            .find(|known| known.request == grant.mark.event_id);
+        match known {
+            Some(known) => known.terms.purposes.push(grant.purpose.clone()),
+            None => requests.push(ConfirmedRequest {
+                request: grant.mark.event_id,
+                requested_at: grant.mark.at,
+                requested_source: grant.mark.source,
+                terms: Terms {
+                    purposes: vec![grant.purpose.clone()],
+                    ..terms.clone()
+                },
+            }),
+        }
+    }
+    if requests.is_empty() {
+        return Err(Error::Precondition {
+            subject: "recipient",
+            message: "nothing waits for a confirmation from this address: none was requested, it \
+                      expired, or a later opt-out ended it"
+                .into(),
+        });
+    }
+    for request in &mut requests {
+        request.terms.purposes = sorted(std::mem::take(&mut request.terms.purposes));
+    }
+    Ok(Act::ConsentConfirmed(Confirmation {
+        indication_method: request.indication_method,
+        requests,
+    }))
+}
+
+/// Whether a grant waits for this confirmation: from the address that was asked, and in time.
+fn waits(
+    grant: &Grant,
+    request: &ConfirmRequest,
+    sender: Option<&SenderId>,
+    compiled: &Compiled,
+    facts: &Facts,
+    now: Timestamp,
+) -> bool {
+    let rules = &compiled.rules;
+    let spelling = request.recipient.address.spelling();
+    let event_time = request.event_time.min(now);
+    let Some(purpose) = compiled.catalog().purposes.get(&grant.purpose) else {
+        return false;
+    };
+    let named = request.purposes.is_empty() || request.purposes.contains(&grant.purpose);
+    let for_sender = sender.is_none() || grant.sender.as_ref() == sender;
+    let within = rules
+        .requirements(grant.jurisdiction.as_ref(), now)
+        .is_some_and(|required| event_time < grant.mark.at.plus(required.confirmation_within));
+    let pending = || {
+        let state = standing(
+            facts,
+            rules,
+            purpose,
+            grant.sender.as_ref(),
+            spelling,
+            event_time,
+        );
+        state.state == ConsentState::PendingConfirmation && state.event == Some(grant.mark.event_id)
+    };
+    grant.confirmed_at.is_none()
+        && grant.spelling.grants(spelling)
+        && named
+        && for_sender
+        && event_time > grant.mark.at
+        && within
+        && pending()
+}
+
+fn terms_of<'a>(grant: &Grant, history: &'a [Recorded]) -> Option<&'a Terms> {
+    history
+        .iter()
+        .find_map(|recorded| match &recorded.event.act {
+            Act::ConsentGiven(terms) if recorded.event.event_id == grant.mark.event_id => {
+                Some(terms)
+            }
+            _ => None,
+        })
+}
+
+fn confirmed_purposes(act: &Act, compiled: &Compiled) -> Vec<Purpose> {
+    let Act::ConsentConfirmed(confirmation) = act else {
+        return Vec::new();
+    };
+    let keys = confirmation
+        .requests
+        .iter()
+        .flat_map(|request| &request.terms.purposes);
+    sorted(keys.cloned().collect())
+        .iter()
+        .filter_map(|key| compiled.catalog().purposes.get(key).cloned())
+        .collect()
+}

@@ -1,0 +1,233 @@
+//! History: how a person stands to each purpose, and what proves it. Read from the ledger, for
+//! people; a person of whom nothing is known has an empty history, not an error.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use data_encoding::BASE64URL_NOPAD;
+
+use super::error::reason;
+use super::payload::Payload;
+use super::{Consents, Error, Evidence, Recipient, resolve};
+use crate::catalog::Compiled;
+use crate::domain::event::Event;
+use crate::domain::facts::{Facts, Suppressed};
+use crate::domain::id::{BusinessId, PurposeKey, SenderId};
+use crate::domain::standing::{Standing, standing};
+use crate::domain::time::Timestamp;
+use crate::domain::vocabulary::ConsentState;
+use crate::keys::BusinessKeys;
+use crate::ledger::{Offset, Position, Recorded};
+
+/// Whose states are asked for, narrowed where wanted.
+#[derive(Debug, Clone)]
+pub struct GetRequest {
+    pub business: BusinessId,
+    pub recipient: Recipient,
+    pub purpose: Option<PurposeKey>,
+    pub sender: Option<SenderId>,
+    /// `None`: now.
+    pub at: Option<Timestamp>,
+}
+
+/// How a person stands.
+#[derive(Debug, Clone)]
+pub struct Standings {
+    pub standings: Vec<(PurposeKey, Option<SenderId>, Standing)>,
+    /// Those that hold.
+    pub suppressions: Vec<Suppressed>,
+    pub token: String,
+}
+
+/// One event with what could be opened of its personal part.
+#[derive(Debug, Clone)]
+pub struct HistoryEvent {
+    pub position: Position,
+    pub event: Event,
+    pub evidence: Evidence,
+    pub labels: BTreeMap<String, String>,
+    pub actor: String,
+}
+
+impl Consents {
+    /// The state of every purpose that is known of a person.
+    pub async fn standings(&self, request: &GetRequest) -> Result<Standings, Error> {
+        let compiled = self.business(&request.business).await?;
+        let invalid = |violation| Error::Invalid {
+            violations: vec![violation],
+        };
+        if let Some(purpose) = &request.purpose {
+            resolve::purpose(&compiled, purpose, "purpose").map_err(invalid)?;
+        }
+        let sender = request
+            .sender
+            .as_ref()
+            .map(|name| resolve::sender(&compiled, name, "sender_id"))
+            .transpose()
+            .map_err(invalid)?
+            .map(|sender| &sender.sender_id);
+        let address = &request.recipient.address;
+        let subject = self.subject_ref(&request.business, &compiled.keys, address);
+        let partition = subject.partition;
+        let loaded = self.0.ledger.facts(&[subject]).await?.pop();
+        let loaded = loaded.ok_or_else(|| Error::internal("a read answered nothing"))?;
+        let facts = loaded
+            .subject
+            .map(|subject| subject.facts)
+            .unwrap_or_default();
+        let at = request.at.unwrap_or_else(|| self.now());
+        let mut standings = Vec::new();
+        for purpose in compiled.catalog().purposes.values() {
+            if request
+                .purpose
+                .as_ref()
+                .is_some_and(|wanted| *wanted != purpose.key)
+            {
+                continue;
+            }
+            for sender in senders_of(&facts, &purpose.key, sender) {
+                let stands = standing(
+                    &facts,
+                    &compiled.rules,
+                    purpose,
+                    sender.as_ref(),
+                    address.spelling(),
+                    at,
+                );
+                if stands.state != ConsentState::Unknown || request.purpose.is_some() {
+                    standings.push((purpose.key.clone(), sender, stands));
+                }
+            }
+        }
+        Ok(Standings {
+            standings,
+            suppressions: facts
+                .suppressions
+                .iter()
+                .filter(|s| s.holds(at))
+                .cloned()
+                .collect(),
+            token: self.token_of(&[(partition, loaded.as_of)]),
+        })
+    }
+
+    /// Events of a person after an offset, oldest first, and whether there are more.
+    pub async fn events(
+        &self,
+        business: &BusinessId,
+        recipient: &Recipient,
+        after: Offset,
+        limit: u32,
+    ) -> Result<(Vec<HistoryEvent>, bool), Error> {
+        let compiled = self.business(business).await?;
+        let subject = self.subject_ref(business, &compiled.keys, &recipient.address);
+        let loaded = self.0.ledger.facts(&[subject]).await?.pop();
+        let Some(known) = loaded.and_then(|loaded| loaded.subject) else {
+            return Ok((Vec::new(), false));
+        };
+        let mut recorded = self
+            .0
+            .ledger
+            .history(known.subject_id, after, limit.saturating_add(1))
+            .await?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = recorded.len() > limit;
+        recorded.truncate(limit);
+        let events = recorded
+            .into_iter()
+            .map(|one| opened(&compiled, one))
+            .collect::<Result<_, _>>()?;
+        Ok((events, more))
+    }
+
+    /// One page of a person's history, and the token of the next; empty at the end.
+    pub async fn page(
+        &self,
+        business: &BusinessId,
+        recipient: &Recipient,
+        token: &str,
+        size: u32,
+    ) -> Result<(Vec<HistoryEvent>, String), Error> {
+        let compiled = self.business(business).await?;
+        let after = match token {
+            "" => Offset(0),
+            token => read_page_token(&compiled.keys, recipient, token)?,
+        };
+        let (events, more) = self.events(business, recipient, after, size).await?;
+        let next = match events.last() {
+            Some(last) if more => page_token(&compiled.keys, recipient, last.position.offset),
+            _ => String::new(),
+        };
+        Ok((events, next))
+    }
+}
+
+/// Names a place in one person's history. A token of another person or business does not read.
+fn page_token(keys: &BusinessKeys, recipient: &Recipient, after: Offset) -> String {
+    let mac = page_mac(keys, recipient, after);
+    BASE64URL_NOPAD.encode(&[after.0.to_be_bytes().as_slice(), &mac].concat())
+}
+
+fn read_page_token(
+    keys: &BusinessKeys,
+    recipient: &Recipient,
+    token: &str,
+) -> Result<Offset, Error> {
+    let read = || {
+        let bytes = BASE64URL_NOPAD.decode(token.as_bytes()).ok()?;
+        let (offset, mac) = bytes.split_first_chunk::<8>()?;
+        let after = Offset(i64::from_be_bytes(*offset));
+        verify_slices_are_equal(mac, &page_mac(keys, recipient, after))
+            .ok()
+            .map(|()| after)
+    };
+    read().ok_or_else(|| {
+        let message = "is not a token that this list gave for this person";
+        Error::invalid("page_token", reason::TOKEN_INVALID, message)
+    })
+}
+
+fn page_mac(keys: &BusinessKeys, recipient: &Recipient, after: Offset) -> [u8; 16] {
+    let subject = keys.subject_key(&recipient.address);
+    keys.idempotency_hash(&[b"page", &subject.0, &after.0.to_be_bytes()])
+}
+
+/// For whom a purpose's state is told: the sender asked for, or any, and each that has its own.
+fn senders_of(
+    facts: &Facts,
+    purpose: &PurposeKey,
+    wanted: Option<&SenderId>,
+) -> Vec<Option<SenderId>> {
+    if let Some(wanted) = wanted {
+        return vec![Some(wanted.clone())];
+    }
+    let narrowed: BTreeSet<&SenderId> = facts
+        .grants
+        .iter()
+        .filter(|grant| grant.purpose == *purpose)
+        .filter_map(|grant| grant.sender.as_ref())
+        .collect();
+    std::iter::once(None)
+        .chain(narrowed.into_iter().cloned().map(Some))
+        .collect()
+}
+
+fn opened(compiled: &Compiled, recorded: Recorded) -> Result<HistoryEvent, Error> {
+    let event_id = recorded.event.event_id;
+    let payload = recorded
+        .payload
+        .map(|sealed| Payload::open(&compiled.keys, event_id, &sealed))
+        .transpose()
+        .map_err(|fault| Error::internal(format!("event_payload of {event_id}: {fault}")))?;
+    let (evidence, labels, actor) = match payload {
+        None => Default::default(),
+        Some(payload) => (payload.evidence, payload.labels, payload.actor),
+    };
+    Ok(HistoryEvent {
+        position: recorded.position,
+        event: recorded.event,
+        evidence,
+        labels,
+        actor,
+    })
+}

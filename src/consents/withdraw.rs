@@ -1,0 +1,172 @@
+//! Withdraw: somebody no longer wants messages. Always accepted: for a person never seen before, a
+//! purpose or sender that the catalogue does not hold, a time in the future. Harmless to repeat.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::append::{Draft, Key, Write, Written};
+use super::payload::Payload;
+use super::{Consents, Error, Evidence, Recipient};
+use crate::catalog::Named;
+use crate::domain::event::{Act, Restriction, Scope, Suppression};
+use crate::domain::id::{BusinessId, EventId, SenderId};
+use crate::domain::time::Timestamp;
+use crate::domain::vocabulary::{RestrictionKind, SuppressionBasis, TimeSource, WithdrawalMethod};
+use crate::ledger::{Rpc, Touch};
+
+/// An opt-out.
+#[derive(Debug, Clone, Serialize)]
+pub struct WithdrawRequest {
+    pub business: BusinessId,
+    #[serde(skip)]
+    pub recipient: Recipient,
+    pub scope: Scope,
+    pub sender: Option<SenderId>,
+    /// `None`: now.
+    pub event_time: Option<Timestamp>,
+    pub method: Option<WithdrawalMethod>,
+    pub evidence: Evidence,
+    pub actor: String,
+    /// Without one each call appends an event.
+    #[serde(skip)]
+    pub idempotency_key: Option<String>,
+}
+
+/// What an opt-out did. A repeat gives the first call's event and times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WithdrawAnswer {
+    pub event_id: EventId,
+    pub effective_at: Timestamp,
+    pub token: String,
+    /// Instances that answer from after it, this one included.
+    pub instances_confirmed: u32,
+    /// How long this call waited for that after its commit.
+    pub waited: Duration,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Stored {
+    event_id: EventId,
+    effective_at: Timestamp,
+}
+
+impl Consents {
+    /// Records an opt-out. When this returns, no check that starts later is answered from before it.
+    pub async fn withdraw(&self, request: WithdrawRequest) -> Result<WithdrawAnswer, Error> {
+        let consents = self.clone();
+        self.to_its_end(async move { consents.withdraw_now(&request).await })
+            .await
+    }
+
+    async fn withdraw_now(&self, request: &WithdrawRequest) -> Result<WithdrawAnswer, Error> {
+        let names: Vec<Named<'_>> = request.sender.iter().map(Named::Sender).collect();
+        let compiled = self.business_with(&request.business, &names).await?;
+        let content = serde_json::to_vec(request).expect("a request has only string keys");
+        let key = request
+            .idempotency_key
+            .as_ref()
+            .map(|key| Key::new(&compiled, key, &request.recipient, &content));
+        let mut write = Write {
+            rpc: Rpc::Withdraw,
+            business: &request.business,
+            compiled: &compiled,
+            recipient: &request.recipient,
+            payload: Payload::new(&request.evidence, &BTreeMap::new(), &request.actor),
+            key,
+        };
+        match self.repeated(&write, Touch::Yes).await {
+            Ok(None) => {}
+            Ok(Some(first)) => return Ok(self.withdrawn(first)),
+            // The same key for other content is another opt-out, not a fault of the person.
+            Err(Error::KeyReused) => {
+                write.key = write.key.map(|key| key.for_other_content(&compiled));
+                if let Some(first) = self.repeated(&write, Touch::Yes).await? {
+                    return Ok(self.withdrawn(first));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        // An alias is stored as the sender that it names, an unknown sender as it was given.
+        let sender = request.sender.as_ref().map(|name| {
+            compiled
+                .catalog()
+                .sender(name)
+                .map_or_else(|| name.clone(), |s| s.sender_id.clone())
+        });
+        let written = self
+            .append_with(
+                &write,
+                |_, now| {
+                    let (event_time, time_source) = match request.event_time {
+                        Some(time) if time <= now => (time, TimeSource::Caller),
+                        Some(_) | None => (now, TimeSource::Gate),
+                    };
+                    Ok(Draft {
+                        act: act(request, sender.clone()),
+                        event_time,
+                        time_source,
+                    })
+                },
+                |event, _| Stored {
+                    event_id: event.event_id,
+                    effective_at: event.effective_at(),
+                },
+            )
+            .await?;
+        Ok(self.withdrawn(written))
+    }
+
+    /// This instance has applied it before it gets here, and it is the only one.
+    fn withdrawn(&self, written: Written<Stored>) -> WithdrawAnswer {
+        let position = written.position;
+        WithdrawAnswer {
+            event_id: written.answer.event_id,
+            effective_at: written.answer.effective_at,
+            token: self.token_of(&[(position.partition, position.offset)]),
+            instances_confirmed: 1,
+            waited: Duration::ZERO,
+        }
+    }
+}
+
+/// What the platform stopped is lifted when the platform resumes; everything else is a state of the
+/// consent, named by who ended it.
+fn act(request: &WithdrawRequest, sender_id: Option<SenderId>) -> Act {
+    use WithdrawalMethod as M;
+    let scope = request.scope.clone();
+    let withdrawal_method = request.method;
+    let kind = match request.method {
+        Some(M::PlatformPreference | M::DeliveryError) => {
+            return Act::Suppressed(Suppression {
+                basis: SuppressionBasis::PlatformStop,
+                scope,
+                sender_id,
+                until: None,
+                withdrawal_method,
+            });
+        }
+        Some(M::Operator) => RestrictionKind::Revoked,
+        Some(M::Authority) => RestrictionKind::Invalidated,
+        Some(
+            M::Keyword
+            | M::Button
+            | M::PreferenceCenter
+            | M::Email
+            | M::Phone
+            | M::InPerson
+            | M::Import,
+        )
+        | None => RestrictionKind::Withdrawn,
+    };
+    Act::Restricted(Restriction {
+        kind,
+        scope,
+        sender_id,
+        withdrawal_method,
+        indication_method: None,
+        notice: None,
+        import_batch_id: None,
+    })
+}

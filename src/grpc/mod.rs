@@ -4,7 +4,106 @@
 //! are known in [`convert`] alone, statuses are made in [`status`] alone. No rule, no SQL and no
 //! metric lives here; what every call shares is in [`layer`].
 
+pub mod catalog_service;
 pub mod codec;
+pub mod consent_service;
+pub mod convert;
+mod health;
+pub mod layer;
+pub mod ledger_service;
+pub mod status;
+
+use std::sync::Arc;
+
+use prost::Message;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+use tower::layer::util::{Identity, Stack};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::consents::Consents;
+use crate::telemetry::{Metrics, Rpcs};
+use catalog_service::CatalogService;
+use consent_service::ConsentService;
+use layer::CallLayer;
+use ledger_service::LedgerService;
+use proto::catalog_service_server::CatalogServiceServer;
+use proto::consent_service_server::ConsentServiceServer;
+use proto::ledger_service_server::LedgerServiceServer;
+
+pub use health::Health;
+
+/// Every service behind the layer that all calls pass, with the limits of one connection.
+pub fn router(
+    config: &Config,
+    consents: &Consents,
+    health: &Health,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Router<Stack<CallLayer, Identity>> {
+    let rpcs = Rpcs::new(metrics, methods().iter().map(String::as_str));
+    let mut server = Server::builder()
+        .max_concurrent_streams(config.max_concurrent_streams)
+        .http2_max_header_list_size(u32_of(config.max_header_list_size.0))
+        .http2_keepalive_interval(config.http2_keepalive_interval);
+    if let Some(age) = config.max_connection_age {
+        server = server
+            .max_connection_age(age)
+            .max_connection_age_grace(config.shutdown_grace);
+    }
+    server
+        .layer(CallLayer {
+            rpcs,
+            clock: Arc::clone(clock),
+        })
+        .add_routes(routes(config, consents, health))
+}
+
+fn routes(config: &Config, consents: &Consents, health: &Health) -> Routes {
+    let limit = usize::try_from(config.max_message_size.0).unwrap_or(usize::MAX);
+    let consent = ConsentServiceServer::new(ConsentService::new(consents.clone()));
+    let catalog = CatalogServiceServer::new(CatalogService::new(Arc::clone(consents.catalog())));
+    let ledger = LedgerServiceServer::new(LedgerService);
+    let mut routes = Routes::new(consent.max_decoding_message_size(limit))
+        .add_service(catalog.max_decoding_message_size(limit))
+        .add_service(ledger.max_decoding_message_size(limit))
+        .add_service(health.service());
+    if config.reflection {
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .expect("the descriptor sets are made by this build");
+        routes = routes.add_service(reflection);
+    }
+    routes
+}
+
+/// Service and method of every RPC of ours, as in `consentgate.v1.ConsentService/CheckConsent`.
+pub fn methods() -> Vec<String> {
+    let files = prost_types::FileDescriptorSet::decode(proto::DESCRIPTORS)
+        .expect("the descriptor set is made by this build");
+    let mut methods = Vec::new();
+    for file in &files.file {
+        for service in &file.service {
+            for method in &service.method {
+                methods.push(format!(
+                    "{}.{}/{}",
+                    file.package(),
+                    service.name(),
+                    method.name()
+                ));
+            }
+        }
+    }
+    methods
+}
+
+fn u32_of(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
 
 /// The generated code of `proto/consentgate/v1`.
 #[allow(

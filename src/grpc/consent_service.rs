@@ -1,0 +1,226 @@
+//! `ConsentService`: what senders, BSP adapters and sign-up forms call.
+
+use std::pin::Pin;
+
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert::{answer, check, write};
+use super::layer::{self, deadline};
+use super::proto::{self, consent_service_server};
+use super::status;
+use crate::consents::{Consents, Recipient, Violation};
+use crate::domain::address::Address;
+
+/// The service over the use cases.
+#[derive(Debug, Clone)]
+pub struct ConsentService {
+    consents: Consents,
+}
+
+impl ConsentService {
+    pub fn new(consents: Consents) -> Self {
+        Self { consents }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl consent_service_server::ConsentService for ConsentService {
+    async fn check_consent(
+        &self,
+        request: Request<proto::CheckConsentRequest>,
+    ) -> Answer<proto::CheckConsentResponse> {
+        let deadline = deadline(&request);
+        let (asked, recipient) = check::check(request.into_inner()).map_err(|e| status::of(&e))?;
+        let checked = layer::read(deadline, async {
+            self.consents
+                .check(&asked, &recipient.address)
+                .await
+                .map_err(|e| status::of(&e))
+        });
+        Ok(Response::new(answer::checked(checked.await?)))
+    }
+
+    async fn batch_check_consent(
+        &self,
+        request: Request<proto::BatchCheckConsentRequest>,
+    ) -> Answer<proto::BatchCheckConsentResponse> {
+        let deadline = deadline(&request);
+        let batch = check::batch(request.into_inner()).map_err(|e| status::of(&e))?;
+        let (addresses, faults) = sound(batch.recipients);
+        let checked = layer::read(deadline, async {
+            self.consents
+                .check_many(&batch.asked, &addresses)
+                .await
+                .map_err(|e| status::of(&e))
+        });
+        Ok(Response::new(answer::batch_checked(checked.await?, faults)))
+    }
+
+    type StreamCheckConsentStream =
+        Pin<Box<dyn Stream<Item = Result<proto::StreamCheckConsentResponse, Status>> + Send>>;
+
+    async fn stream_check_consent(
+        &self,
+        _: Request<Streaming<proto::StreamCheckConsentRequest>>,
+    ) -> Answer<Self::StreamCheckConsentStream> {
+        Err(status::unimplemented("StreamCheckConsent"))
+    }
+
+    async fn record_consent(
+        &self,
+        request: Request<proto::RecordConsentRequest>,
+    ) -> Answer<proto::RecordConsentResponse> {
+        let deadline = deadline(&request);
+        let record = write::record(request.into_inner()).map_err(|e| status::of(&e))?;
+        let consents = self.consents.clone();
+        let call = async move { consents.record(record).await.map_err(|e| status::of(&e)) };
+        let (records, consistency_token) = answer::recorded(layer::write(deadline, call).await?);
+        let receipt = Vec::new();
+        Ok(Response::new(proto::RecordConsentResponse {
+            records,
+            consistency_token,
+            receipt,
+        }))
+    }
+
+    async fn confirm_consent(
+        &self,
+        request: Request<proto::ConfirmConsentRequest>,
+    ) -> Answer<proto::ConfirmConsentResponse> {
+        let deadline = deadline(&request);
+        let confirm = write::confirm(request.into_inner()).map_err(|e| status::of(&e))?;
+        let consents = self.consents.clone();
+        let call = async move { consents.confirm(confirm).await.map_err(|e| status::of(&e)) };
+        let (records, consistency_token) = answer::recorded(layer::write(deadline, call).await?);
+        let receipt = Vec::new();
+        Ok(Response::new(proto::ConfirmConsentResponse {
+            records,
+            consistency_token,
+            receipt,
+        }))
+    }
+
+    async fn withdraw(
+        &self,
+        request: Request<proto::WithdrawRequest>,
+    ) -> Answer<proto::WithdrawResponse> {
+        let deadline = deadline(&request);
+        let withdraw = write::withdraw(request.into_inner()).map_err(|e| status::of(&e))?;
+        let consents = self.consents.clone();
+        let call = async move {
+            consents
+                .withdraw(withdraw)
+                .await
+                .map_err(|e| status::of(&e))
+        };
+        Ok(Response::new(answer::withdrawn(
+            layer::write(deadline, call).await?,
+        )))
+    }
+
+    async fn add_suppression(
+        &self,
+        _: Request<proto::AddSuppressionRequest>,
+    ) -> Answer<proto::AddSuppressionResponse> {
+        Err(status::unimplemented("AddSuppression"))
+    }
+
+    async fn lift_suppression(
+        &self,
+        _: Request<proto::LiftSuppressionRequest>,
+    ) -> Answer<proto::LiftSuppressionResponse> {
+        Err(status::unimplemented("LiftSuppression"))
+    }
+
+    async fn record_registry_check(
+        &self,
+        _: Request<proto::RecordRegistryCheckRequest>,
+    ) -> Answer<proto::RecordRegistryCheckResponse> {
+        Err(status::unimplemented("RecordRegistryCheck"))
+    }
+
+    async fn report_inbound(
+        &self,
+        _: Request<proto::ReportInboundRequest>,
+    ) -> Answer<proto::ReportInboundResponse> {
+        Err(status::unimplemented("ReportInbound"))
+    }
+
+    async fn report_send(
+        &self,
+        _: Request<proto::ReportSendRequest>,
+    ) -> Answer<proto::ReportSendResponse> {
+        Err(status::unimplemented("ReportSend"))
+    }
+
+    async fn report_delivery(
+        &self,
+        _: Request<proto::ReportDeliveryRequest>,
+    ) -> Answer<proto::ReportDeliveryResponse> {
+        Err(status::unimplemented("ReportDelivery"))
+    }
+
+    async fn get_consent(
+        &self,
+        request: Request<proto::GetConsentRequest>,
+    ) -> Answer<proto::GetConsentResponse> {
+        let deadline = deadline(&request);
+        let get = check::get(request.into_inner()).map_err(|e| status::of(&e))?;
+        let standings = layer::read(deadline, async {
+            self.consents
+                .standings(&get)
+                .await
+                .map_err(|e| status::of(&e))
+        });
+        Ok(Response::new(answer::standings(standings.await?)))
+    }
+
+    async fn list_consent_events(
+        &self,
+        request: Request<proto::ListConsentEventsRequest>,
+    ) -> Answer<proto::ListConsentEventsResponse> {
+        let deadline = deadline(&request);
+        let list = check::list_events(request.into_inner()).map_err(|e| status::of(&e))?;
+        layer::read(deadline, async {
+            let page = self.consents.page(
+                &list.business,
+                &list.recipient,
+                &list.page_token,
+                list.page_size,
+            );
+            let (events, next_page_token) = page.await.map_err(|e| status::of(&e))?;
+            let events = events.into_iter().map(answer::event).collect();
+            Ok(Response::new(proto::ListConsentEventsResponse {
+                events,
+                next_page_token,
+            }))
+        })
+        .await
+    }
+
+    async fn explain_consent(
+        &self,
+        _: Request<proto::ExplainConsentRequest>,
+    ) -> Answer<proto::ExplainConsentResponse> {
+        Err(status::unimplemented("ExplainConsent"))
+    }
+}
+
+/// The addresses that can be asked about, and the fault of each recipient in its place.
+fn sound(recipients: Vec<Result<Recipient, Violation>>) -> (Vec<Address>, Vec<Option<Violation>>) {
+    let mut addresses = Vec::with_capacity(recipients.len());
+    let faults = recipients
+        .into_iter()
+        .map(|recipient| match recipient {
+            Ok(recipient) => {
+                addresses.push(recipient.address);
+                None
+            }
+            Err(fault) => Some(fault),
+        })
+        .collect();
+    (addresses, faults)
+}

@@ -1,0 +1,189 @@
+//! Questions: CheckConsent, BatchCheckConsent, GetConsent, ListConsentEvents.
+
+use super::{Fields, enums, page_size, proto, read_recipient};
+use crate::consents::check::{Asked, Consistency};
+use crate::consents::error::reason;
+use crate::consents::history::GetRequest;
+use crate::consents::{Error, Recipient, Violation};
+use crate::domain::id::{BusinessId, PurposeKey};
+use crate::domain::vocabulary::MessageClass;
+
+/// The most recipients of one batch.
+pub const MAX_RECIPIENTS: usize = 10_000;
+const TEMPLATE: usize = 512;
+const REQUEST_ID: usize = 128;
+
+/// The fields that a single question and a batch share.
+struct Common {
+    business_id: String,
+    purpose: String,
+    message_class: i32,
+    sender_id: String,
+    template: String,
+    consistency: Option<proto::Consistency>,
+}
+
+/// One question about one person.
+pub fn check(request: proto::CheckConsentRequest) -> Result<(Asked, Recipient), Error> {
+    let mut fields = Fields::default();
+    let recipient = fields.recipient(request.recipient);
+    let confirms = request.message_class == i32::from(proto::MessageClass::OptOutConfirmation);
+    if confirms && request.request_id.is_empty() {
+        fields.refuse("request_id", "is required with OPT_OUT_CONFIRMATION");
+    }
+    if confirms && request.sender_id.is_empty() {
+        fields.refuse("sender_id", "is required with OPT_OUT_CONFIRMATION");
+    }
+    fields.text("request_id", request.request_id, REQUEST_ID);
+    let asked = asked(
+        &mut fields,
+        Common {
+            business_id: request.business_id,
+            purpose: request.purpose,
+            message_class: request.message_class,
+            sender_id: request.sender_id,
+            template: request.template,
+            consistency: request.consistency,
+        },
+    );
+    fields.finish(asked.zip(recipient))
+}
+
+/// One question about many people; who is malformed fails alone.
+#[derive(Debug)]
+pub struct Batch {
+    pub asked: Asked,
+    pub recipients: Vec<Result<Recipient, Violation>>,
+}
+
+pub fn batch(request: proto::BatchCheckConsentRequest) -> Result<Batch, Error> {
+    let mut fields = Fields::default();
+    match request.recipients.len() {
+        0 => fields.refuse("recipients", "is required: 1 to 10,000"),
+        1..=MAX_RECIPIENTS => {}
+        count => fields.refuse("recipients", format!("has {count}, the most is 10,000")),
+    }
+    if request.message_class == i32::from(proto::MessageClass::OptOutConfirmation) {
+        fields.refuse(
+            "message_class",
+            "must not be OPT_OUT_CONFIRMATION: allowing it uses a permit up, so ask one by one",
+        );
+    }
+    let asked = asked(
+        &mut fields,
+        Common {
+            business_id: request.business_id,
+            purpose: request.purpose,
+            message_class: request.message_class,
+            sender_id: request.sender_id,
+            template: request.template,
+            consistency: request.consistency,
+        },
+    );
+    let asked = fields.finish(asked)?;
+    let read = |recipient| read_recipient("recipient", Some(recipient));
+    Ok(Batch {
+        asked,
+        recipients: request.recipients.into_iter().map(read).collect(),
+    })
+}
+
+fn asked(fields: &mut Fields, common: Common) -> Option<Asked> {
+    let business = fields.business(&common.business_id);
+    let purpose = fields.purpose(&common.purpose);
+    let class = fields.optional_enum("message_class", common.message_class, enums::read_class);
+    let sender = fields.sender("sender_id", &common.sender_id);
+    if class == Some(Some(MessageClass::Service)) && common.sender_id.is_empty() {
+        fields.refuse(
+            "sender_id",
+            "is required for SERVICE: the service window belongs to one sender",
+        );
+    }
+    let template = fields.text("template", common.template, TEMPLATE);
+    let consistency = consistency(fields, common.consistency);
+    Some(Asked {
+        business: business?,
+        purpose: purpose?,
+        class: class?,
+        sender: sender?,
+        template: Some(template?).filter(|name| !name.is_empty()),
+        consistency: consistency?,
+    })
+}
+
+fn consistency(fields: &mut Fields, asked: Option<proto::Consistency>) -> Option<Consistency> {
+    use proto::consistency::Requirement as R;
+    let Some(requirement) = asked.and_then(|asked| asked.requirement) else {
+        return Some(Consistency::Strict);
+    };
+    match requirement {
+        R::Strict(true) => Some(Consistency::Strict),
+        R::FullyConsistent(true) => Some(Consistency::FullyConsistent),
+        R::AtLeastAsFresh(token) => Some(Consistency::AtLeastAsFresh(token)),
+        R::Strict(false) | R::FullyConsistent(false) => {
+            fields.refuse(
+                "consistency",
+                "must not be false: there is nothing weaker to mean",
+            );
+            None
+        }
+        R::BoundedStaleness(_) => {
+            let message = "is not enabled: it would weaken what a withdrawal promises";
+            fields.note(Violation::new(
+                "consistency.bounded_staleness",
+                reason::NOT_ENABLED,
+                message,
+            ));
+            None
+        }
+    }
+}
+
+/// How a person stands.
+pub fn get(request: proto::GetConsentRequest) -> Result<GetRequest, Error> {
+    let mut fields = Fields::default();
+    let business = fields.business(&request.business_id);
+    let recipient = fields.recipient(request.recipient);
+    let purpose = fields.optional_name("purpose", &request.purpose, PurposeKey::parse);
+    let sender = fields.sender("sender_id", &request.sender_id);
+    let at = fields.optional_time("at", request.at);
+    let consistency = consistency(&mut fields, request.consistency);
+    let parsed = (|| {
+        // Standings are always read from the ledger, so every requirement is met.
+        consistency?;
+        Some(GetRequest {
+            business: business?,
+            recipient: recipient?,
+            purpose: purpose?,
+            sender: sender?,
+            at: at?,
+        })
+    })();
+    fields.finish(parsed)
+}
+
+/// Which part of whose history.
+#[derive(Debug)]
+pub struct ListEvents {
+    pub business: BusinessId,
+    pub recipient: Recipient,
+    pub page_size: u32,
+    pub page_token: String,
+}
+
+pub fn list_events(request: proto::ListConsentEventsRequest) -> Result<ListEvents, Error> {
+    let mut fields = Fields::default();
+    let business = fields.business(&request.business_id);
+    let recipient = fields.recipient(request.recipient);
+    let page_size = page_size(&mut fields, request.page_size);
+    let page_token = fields.text("page_token", request.page_token, 1_024);
+    let parsed = (|| {
+        Some(ListEvents {
+            business: business?,
+            recipient: recipient?,
+            page_size: page_size?,
+            page_token: page_token?,
+        })
+    })();
+    fields.finish(parsed)
+}

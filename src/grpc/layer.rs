@@ -1,0 +1,313 @@
+//! What every call shares: its span and metrics, its deadline, and the codes of the transport.
+//!
+//! Around each call: the time it took by method and code; `OUT_OF_RANGE`, by which the transport
+//! refuses a message over the limit, becomes `RESOURCE_EXHAUSTED`. The deadline is read once, and
+//! raced just before the transport's own timer, which would drop the handler and say `CANCELLED`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use super::status;
+use crate::clock::Clock;
+use crate::telemetry::Rpcs;
+
+const TIMEOUT: &str = "grpc-timeout";
+const STATUS: &str = "grpc-status";
+
+/// When a caller stops waiting; `None`: never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// Reads `grpc-timeout`. A little earlier than the caller's own, so that our answer and not the
+    /// transport's timer ends the call.
+    fn from_headers(headers: &HeaderMap) -> Self {
+        let timeout = headers
+            .get(TIMEOUT)
+            .and_then(|value| parse_timeout(value.to_str().ok()?));
+        Self(timeout.and_then(|timeout| {
+            let margin = (timeout / 10).min(Duration::from_millis(10));
+            Instant::now().checked_add(timeout - margin)
+        }))
+    }
+
+    async fn passed(self) {
+        match self.0 {
+            Some(instant) => tokio::time::sleep_until(instant).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// `8 digits at most and a unit`, as the gRPC protocol has it.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (unit_at, unit) = text.char_indices().next_back()?;
+    let digits = text.get(..unit_at)?;
+    if digits.is_empty() || digits.len() > 8 {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    match unit {
+        'H' => Some(Duration::from_secs(number * 3_600)),
+        'M' => Some(Duration::from_secs(number * 60)),
+        'S' => Some(Duration::from_secs(number)),
+        'm' => Some(Duration::from_millis(number)),
+        'u' => Some(Duration::from_micros(number)),
+        'n' => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+/// The deadline of a call.
+pub(super) fn deadline<T>(request: &tonic::Request<T>) -> Deadline {
+    request
+        .extensions()
+        .get()
+        .copied()
+        .unwrap_or(Deadline(None))
+}
+
+/// Answers a call that changes nothing; stops working on it when its deadline passes.
+pub(super) async fn read<T>(
+    deadline: Deadline,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    tokio::select! {
+        biased;
+        answer = call => answer,
+        () = deadline.passed() => {
+            Err(status::deadline_exceeded("the deadline passed; nothing was decided: do not send"))
+        }
+    }
+}
+
+/// Answers a call that writes. The write is a task of its own: when the deadline passes or the
+/// caller leaves, it goes on.
+pub(super) async fn write<T: Send + 'static>(
+    deadline: Deadline,
+    call: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> Result<T, Status> {
+    let task = tokio::spawn(call.in_current_span());
+    tokio::select! {
+        biased;
+        answer = task => answer.unwrap_or_else(|error| {
+            Err(status::of(&crate::consents::Error::Internal(Box::new(error))))
+        }),
+        () = deadline.passed() => Err(status::deadline_exceeded(
+            "the deadline passed before the write was confirmed; it may be committed: repeat it \
+             with the same idempotency key",
+        )),
+    }
+}
+
+/// Observes every call.
+#[derive(Debug, Clone)]
+pub struct CallLayer {
+    pub rpcs: Rpcs,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = Call<S>;
+
+    fn layer(&self, inner: S) -> Call<S> {
+        Call {
+            inner,
+            shared: self.clone(),
+        }
+    }
+}
+
+/// A service whose calls are observed.
+#[derive(Debug, Clone)]
+pub struct Call<S> {
+    inner: S,
+    shared: CallLayer,
+}
+
+impl<S, In, Out> Service<Request<In>> for Call<S>
+where
+    S: Service<Request<In>, Response = Response<Out>>,
+    S::Future: Send + 'static,
+    Out: http_body::Body + Send + 'static,
+{
+    type Response = Response<Counted<Out>>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<In>) -> Self::Future {
+        let CallLayer { rpcs, clock } = self.shared.clone();
+        let started = clock.steady();
+        let method = rpcs.method(request.uri().path());
+        let span = rpcs.span(method, request.headers());
+        let deadline = Deadline::from_headers(request.headers());
+        request.extensions_mut().insert(deadline);
+        let call = self.inner.call(request).instrument(span.clone());
+        Box::pin(async move {
+            let mut response = call.await?;
+            translate(response.headers_mut());
+            let code = code_of(response.headers());
+            let observed = Observed {
+                rpcs,
+                clock,
+                method,
+                span,
+                started,
+                code: code.or(None),
+                open: true,
+            };
+            Ok(response.map(|body| Counted { body, observed }))
+        })
+    }
+}
+
+/// The transport refuses a message over the limit with `OUT_OF_RANGE`, which gRPC keeps for
+/// iterating past an end; nothing of ours uses that code.
+fn translate(headers: &mut HeaderMap) {
+    if code_of(headers) == Some(Code::OutOfRange as i32) {
+        let exhausted = HeaderValue::from(Code::ResourceExhausted as i32);
+        headers.insert(STATUS, exhausted);
+    }
+}
+
+fn code_of(headers: &HeaderMap) -> Option<i32> {
+    headers.get(STATUS)?.to_str().ok()?.parse().ok()
+}
+
+/// One call until its end.
+#[derive(Debug)]
+struct Observed {
+    rpcs: Rpcs,
+    clock: Arc<dyn Clock>,
+    method: crate::telemetry::Method,
+    span: tracing::Span,
+    started: Duration,
+    code: Option<i32>,
+    open: bool,
+}
+
+impl Observed {
+    fn finish(&mut self, code: i32) {
+        if std::mem::take(&mut self.open) {
+            let took = self.clock.steady().saturating_sub(self.started);
+            self.rpcs.finish(self.method, &self.span, code, took);
+        }
+    }
+}
+
+/// A call whose body is dropped before its end was cancelled by its caller.
+impl Drop for Observed {
+    fn drop(&mut self) {
+        self.finish(self.code.unwrap_or(Code::Cancelled as i32));
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A response body that notes the status in its trailers.
+    #[derive(Debug)]
+    pub struct Counted<B> {
+        #[pin]
+        body: B,
+        observed: Observed,
+    }
+}
+
+impl<B: http_body::Body> http_body::Body for Counted<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<B::Data>, B::Error>>> {
+        let this = self.project();
+        let polled = this.body.poll_frame(context);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(code) = frame.trailers_ref().and_then(code_of) {
+                    this.observed.finish(code);
+                }
+            }
+            Poll::Ready(Some(Err(_))) => this.observed.finish(Code::Unknown as i32),
+            Poll::Ready(None) => this.observed.finish(this.observed.code.unwrap_or(0)),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_read_as_the_protocol_writes_it() {
+        for (text, expected) in [
+            ("1H", Some(Duration::from_hours(1))),
+            ("3M", Some(Duration::from_mins(3))),
+            ("5S", Some(Duration::from_secs(5))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("7u", Some(Duration::from_micros(7))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("", None),
+            ("S", None),
+            ("5", None),
+            ("5s", None),
+            ("123456789S", None),
+            ("-1S", None),
+            ("5ß", None),
+        ] {
+            assert_eq!(parse_timeout(text), expected, "{text}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_ends_at_its_deadline_and_a_write_goes_on() {
+        let soon = || Deadline(Some(Instant::now() + Duration::from_millis(5)));
+        let late = read(soon(), std::future::pending::<Result<(), Status>>())
+            .await
+            .unwrap_err();
+        assert_eq!(late.code(), Code::DeadlineExceeded);
+
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let slow = async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            sender.send("done").unwrap();
+            Ok(())
+        };
+        assert_eq!(
+            write(soon(), slow).await.unwrap_err().code(),
+            Code::DeadlineExceeded
+        );
+        assert_eq!(receiver.await.unwrap(), "done");
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_an_exhausted_resource() {
+        let mut headers = HeaderMap::new();
+        headers.insert(STATUS, HeaderValue::from_static("11"));
+        translate(&mut headers);
+        assert_eq!(code_of(&headers), Some(8));
+    }
+}

@@ -1,0 +1,202 @@
+//! Every error to a status and a log line: one place.
+//!
+//! A caller learns what it can do about it, never what is inside. What is our fault is logged here,
+//! once, with an id that the message repeats.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
+use uuid::Uuid;
+
+use crate::consents::Error;
+use crate::consents::error::reason;
+
+const DOMAIN: &str = "consentgate";
+
+/// gRPC keeps details in a header: more violations than this would not fit with the message.
+const MAX_VIOLATIONS: usize = 32;
+
+const RETRY_SOON: Duration = Duration::from_millis(50);
+const RETRY_LATER: Duration = Duration::from_secs(1);
+
+/// The status of a use case's error.
+pub fn of(error: &Error) -> Status {
+    match error {
+        Error::Invalid { violations } => invalid(violations),
+        Error::Precondition { subject, message } => {
+            let violation = PreconditionViolation::new("STATE", *subject, message.clone());
+            let mut details = ErrorDetails::with_precondition_failure(vec![violation]);
+            details.set_error_info("PRECONDITION_FAILED", DOMAIN, []);
+            Status::with_error_details(Code::FailedPrecondition, message.clone(), details)
+        }
+        Error::KeyReused => already_exists(
+            "IDEMPOTENCY_KEY_REUSED",
+            "the idempotency key was used for other content; use a new key",
+        ),
+        Error::Contended => retry(
+            Code::Aborted,
+            "CONTENDED",
+            "others wrote the same entry all the time; repeat with the same idempotency key",
+            RETRY_SOON,
+        ),
+        Error::LeaseLost => retry(
+            Code::Unavailable,
+            "LEASE_LOST",
+            "this instance cannot tell whether its facts are current; do not send",
+            RETRY_LATER,
+        ),
+        Error::NotYetFresh => retry(
+            Code::Unavailable,
+            "NOT_YET_FRESH",
+            "the ledger has not yet what the consistency token proves; do not send",
+            RETRY_LATER,
+        ),
+        Error::Unavailable { source } => {
+            tracing::warn!(error = %source, "the ledger cannot be reached");
+            retry(
+                Code::Unavailable,
+                "LEDGER_UNAVAILABLE",
+                "the ledger cannot be reached; nothing was decided, and the outcome of a write is \
+                 unknown: repeat it with the same idempotency key",
+                RETRY_LATER,
+            )
+        }
+        Error::Internal(source) => internal(source.as_ref()),
+    }
+}
+
+/// Every violated field at once, and the first one's reason.
+fn invalid(violations: &[crate::consents::Violation]) -> Status {
+    let shown = violations.iter().take(MAX_VIOLATIONS);
+    let fields: Vec<FieldViolation> = shown
+        .clone()
+        .map(|v| FieldViolation::new(v.field.clone(), v.message.clone()))
+        .collect();
+    let first = violations.first();
+    let mut details = ErrorDetails::with_bad_request(fields);
+    let metadata = first.map(|v| ("field".to_owned(), v.field.clone()));
+    let word = first.map_or(reason::FIELD_INVALID, |v| v.reason);
+    details.set_error_info(
+        word,
+        DOMAIN,
+        metadata
+            .into_iter()
+            .collect::<std::collections::HashMap<_, _>>(),
+    );
+    let mut message: Vec<String> = shown
+        .map(|v| format!("{}: {} ({})", v.field, v.message, v.reason))
+        .collect();
+    if violations.len() > MAX_VIOLATIONS {
+        message.push(format!("and {} more", violations.len() - MAX_VIOLATIONS));
+    }
+    Status::with_error_details(Code::InvalidArgument, message.join("; "), details)
+}
+
+/// Something of this name exists with other content.
+pub fn already_exists(word: &str, message: impl Into<String>) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(word, DOMAIN, []);
+    Status::with_error_details(Code::AlreadyExists, message, details)
+}
+
+/// What was asked for does not exist for this caller.
+pub fn not_found(message: impl Into<String>) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info("NOT_FOUND", DOMAIN, []);
+    Status::with_error_details(Code::NotFound, message, details)
+}
+
+/// The caller's deadline passed; a write goes on without it.
+pub fn deadline_exceeded(what: &str) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info("DEADLINE_EXCEEDED", DOMAIN, []);
+    Status::with_error_details(Code::DeadlineExceeded, what, details)
+}
+
+/// An RPC that a later version fills.
+pub fn unimplemented(what: &str) -> Status {
+    Status::unimplemented(format!("{what} is not built yet"))
+}
+
+fn retry(code: Code, word: &str, message: &str, after: Duration) -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(after));
+    details.set_error_info(word, DOMAIN, []);
+    Status::with_error_details(code, message, details)
+}
+
+fn internal(source: &(dyn std::error::Error + Send + Sync)) -> Status {
+    let id = Uuid::new_v4();
+    tracing::error!(error = %source, error_id = %id, "a call failed by our fault");
+    let mut details = ErrorDetails::new();
+    details.set_error_info(
+        "INTERNAL",
+        DOMAIN,
+        [("error_id".to_owned(), id.to_string())],
+    );
+    Status::with_error_details(
+        Code::Internal,
+        format!("an internal error; the log names it by the id {id}"),
+        details,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consents::Violation;
+
+    #[test]
+    fn every_violated_field_is_named_and_the_first_reason_stands_out() {
+        let violations = vec![
+            Violation::new("recipient", "PHONE_NUMBER_INVALID", "is wrong"),
+            Violation::new("notice", "NOTICE_REQUIRED", "is missing"),
+        ];
+        let status = of(&Error::Invalid { violations });
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let details = status.get_error_details();
+        let fields: Vec<_> = details
+            .bad_request()
+            .unwrap()
+            .field_violations
+            .iter()
+            .map(|v| v.field.as_str())
+            .collect();
+        assert_eq!(fields, ["recipient", "notice"]);
+        let info = details.error_info().unwrap();
+        assert_eq!(
+            (info.reason.as_str(), info.domain.as_str()),
+            ("PHONE_NUMBER_INVALID", "consentgate")
+        );
+    }
+
+    #[test]
+    fn what_can_be_repeated_says_when() {
+        for error in [Error::Contended, Error::LeaseLost, Error::NotYetFresh] {
+            let status = of(&error);
+            assert!(status.get_error_details().retry_info().is_some(), "{error}");
+        }
+        assert_eq!(of(&Error::LeaseLost).code(), Code::Unavailable);
+        assert_eq!(of(&Error::Contended).code(), Code::Aborted);
+    }
+
+    #[test]
+    fn an_internal_error_hides_its_cause_and_names_an_id() {
+        let status = of(&Error::Internal("row of +4915112345678 is broken".into()));
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!status.message().contains("4915112345678"));
+        let details = status.get_error_details();
+        let id = &details.error_info().unwrap().metadata["error_id"];
+        assert!(status.message().contains(id.as_str()));
+    }
+
+    #[test]
+    fn ten_thousand_violations_fit_into_a_header() {
+        let violations = (0..10_000)
+            .map(|n| Violation::new(format!("f[{n}]"), "X", "is wrong"))
+            .collect();
+        let status = of(&Error::Invalid { violations });
+        assert!(status.message().len() + status.details().len() < 8_000);
+        assert!(status.message().ends_with("and 9968 more"));
+    }
+}

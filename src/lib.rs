@@ -1,12 +1,21 @@
-//! consentgate: may this business send this kind of WhatsApp message to this person, now?
+#![doc = include_str!("../ARCHITECTURE.md")]
 
 pub mod domain;
 
+pub mod consents;
+
+pub mod cache;
 pub mod catalog;
-pub mod clock;
-pub mod config;
-pub mod grpc;
 pub mod keys;
 pub mod ledger;
 pub mod policy;
+
+pub mod grpc;
+
+pub mod clock;
+pub mod config;
 pub mod telemetry;
+
+pub mod server;
+
+pub mod cli;

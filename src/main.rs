@@ -1,3 +1,7 @@
 //! consentgate: parse, run, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    consentgate::cli::run()
+}

@@ -12,6 +12,9 @@
     reason = "these modules offer their functions to each other"
 )]
 
+mod catalog;
+mod ledger;
+mod migrations;
 mod postgres;
 mod tidy;
 mod wait;

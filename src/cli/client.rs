@@ -1,0 +1,150 @@
+//! The connection to a server, and the deadline that every call carries.
+//!
+//! Nothing is retried here: a check that failed was not decided, and a write is repeated by whoever
+//! knows its idempotency key.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use tonic::Request;
+use tonic::transport::{Channel, Endpoint};
+
+use super::Globals;
+use crate::grpc::proto::catalog_service_client::CatalogServiceClient;
+use crate::grpc::proto::consent_service_client::ConsentServiceClient;
+
+/// Largest answer taken. The contract keeps answers below gRPC's usual 4 MiB; a page of history
+/// with long evidence may be larger.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// There is no connection to the server.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach `{server}`: {cause}")]
+pub(super) struct Unreachable {
+    server: String,
+    cause: String,
+}
+
+/// A connection to a server.
+pub(super) struct Client {
+    channel: Channel,
+    timeout: Duration,
+}
+
+impl Client {
+    pub(super) async fn connect(globals: &Globals) -> anyhow::Result<Self> {
+        let endpoint = endpoint(&globals.server)?
+            .connect_timeout(globals.timeout)
+            .user_agent(concat!("consentgate-cli/", env!("CARGO_PKG_VERSION")))?;
+        let channel = endpoint.connect().await.map_err(|error| Unreachable {
+            server: globals.server.clone(),
+            cause: innermost(&error),
+        })?;
+        Ok(Self {
+            channel,
+            timeout: globals.timeout,
+        })
+    }
+
+    pub(super) fn consents(&self) -> ConsentServiceClient<Channel> {
+        ConsentServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    pub(super) fn catalog(&self) -> CatalogServiceClient<Channel> {
+        CatalogServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    /// The message with the deadline.
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        request
+    }
+}
+
+/// `localhost:50051` is taken as `http://localhost:50051`.
+fn endpoint(server: &str) -> anyhow::Result<Endpoint> {
+    let url = match server.split_once("://") {
+        None => format!("http://{server}"),
+        Some(("http", _)) => server.to_owned(),
+        Some(("https", _)) => {
+            anyhow::bail!(
+                "`--server {server}`: TLS is not built in yet; expected `http://HOST:PORT`"
+            )
+        }
+        Some(_) => anyhow::bail!("`--server {server}`: expected `http://HOST:PORT`"),
+    };
+    Endpoint::from_shared(url)
+        .map_err(|_| anyhow::anyhow!("`--server {server}`: expected `http://HOST:PORT`"))
+}
+
+/// The cause that says something: "transport error" does not.
+fn innermost(error: &tonic::transport::Error) -> String {
+    let mut cause = error.source();
+    let mut text = error.to_string();
+    while let Some(inner) = cause {
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    text
+}
+
+/// Collects every page of a list; `page` asks for the one after a token and answers what it holds
+/// and the next token, empty after the last.
+pub(super) async fn all_pages<T>(
+    mut page: impl AsyncFnMut(String) -> Result<(Vec<T>, String), tonic::Status>,
+) -> Result<Vec<T>, tonic::Status> {
+    let mut all = Vec::new();
+    let mut token = String::new();
+    loop {
+        let (items, next) = page(token.clone()).await?;
+        all.extend(items);
+        if next.is_empty() {
+            return Ok(all);
+        }
+        // A server that answers the same token for ever would fill the memory.
+        if next == token {
+            return Err(tonic::Status::internal(
+                "the server answered the same page twice",
+            ));
+        }
+        token = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_named_with_or_without_its_scheme() {
+        for server in ["http://127.0.0.1:50051", "localhost:50051", "[::1]:50051"] {
+            assert!(endpoint(server).is_ok(), "{server}");
+        }
+        for server in ["https://gate:443", "grpc://gate", "http://", "two words"] {
+            let refused = endpoint(server).expect_err(server).to_string();
+            assert!(refused.contains("http://HOST:PORT"), "{refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_are_asked_for_until_the_last() {
+        let pages = [(vec![1, 2], "a"), (vec![], "b"), (vec![3], "")];
+        let mut asked = Vec::new();
+        let all = all_pages(async |token| {
+            let (items, next) = pages[asked.len()].clone();
+            asked.push(token);
+            Ok((items, next.to_owned()))
+        })
+        .await
+        .unwrap();
+        assert_eq!(all, [1, 2, 3]);
+        assert_eq!(asked, ["", "a", "b"]);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_does_not_end_is_an_error() {
+        let endless = all_pages(async |_| Ok((vec![1], "a".to_owned()))).await;
+        assert_eq!(endless.unwrap_err().code(), tonic::Code::Internal);
+    }
+}

@@ -1,0 +1,388 @@
+//! The server's life: open, get ready, serve, end.
+//!
+//! Ready means: the schema is right, the key is the ledger's, the catalogue is applied, and this
+//! instance may answer from memory. Ending means: say so, stop accepting, finish what has begun
+//! within a deadline, give the ledger up, flush what was measured. The tests start the same
+//! [`Server`] that the binary starts, on port 0.
+
+mod example;
+mod keeper;
+mod open;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::server::TcpIncoming;
+
+use crate::cache::FactsCache;
+use crate::catalog::{self, Catalog};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config};
+use crate::consents::token::Tokens;
+use crate::consents::{Consents, Parts};
+use crate::grpc::{self, Health};
+use crate::keys::source::SourceError;
+use crate::ledger::measured::Measured;
+use crate::ledger::{self, Ledger, OpenError};
+use crate::policy;
+use crate::telemetry::{self, Metrics, Telemetry};
+use keeper::Keeper;
+
+pub use open::{migrate, open_ledger};
+
+/// Why the server did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Key(#[from] SourceError),
+    #[error("{0}")]
+    WrongLedger(String),
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+    #[error("cannot read `{path}`: {source}")]
+    Unreadable {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error("the policy file `{path}` is not usable: {source}")]
+    Policy { path: String, source: policy::Error },
+    #[error("the catalogue `{path}` is not usable: {source}")]
+    CatalogFile {
+        path: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("the example does not load: {0}")]
+    Example(String),
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("the transport failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
+    #[error("cannot wait for signals: {0}")]
+    Signals(#[source] std::io::Error),
+}
+
+impl From<ledger::Error> for Error {
+    fn from(error: ledger::Error) -> Self {
+        Self::Open(error.into())
+    }
+}
+
+/// How often answers of old calls are forgotten.
+const SWEEP: Duration = Duration::from_hours(1);
+
+/// A server that listens and has yet to serve.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    config: Config,
+    consents: Consents,
+    ledger: Arc<dyn Ledger>,
+    keeper: Keeper,
+    health: Health,
+    writes: TaskTracker,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+}
+
+impl Server {
+    /// Opens the ledger, applies the catalogue and listens.
+    pub async fn bind(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        warn_if_exposed(config);
+        let opened = open::open(config).await?;
+        let ledger: Arc<dyn Ledger> =
+            Arc::new(Measured::new(Arc::clone(&opened.ledger), metrics.clone()));
+        let policy_text = policy_text(config).await?;
+        let keys = Arc::new(opened.keyring.ledger_keys());
+        let catalog = Catalog::open(
+            Arc::clone(&ledger),
+            Arc::clone(&clock),
+            Arc::new(opened.keyring),
+            config.clock_tolerance,
+            &policy_text,
+        );
+        let catalog = Arc::new(catalog.await?);
+        apply_catalog(config, &catalog).await?;
+        let cache = Arc::new(FactsCache::new(
+            Arc::clone(&ledger),
+            Arc::clone(&clock),
+            Arc::clone(&opened.lease),
+            config.cache_size.0,
+            metrics.clone(),
+        ));
+        let health = Health::new();
+        let keeper = Keeper::start(
+            opened.guard,
+            keeper::Kept {
+                ledger: Arc::clone(&ledger),
+                cache: Arc::clone(&cache),
+                catalog: Arc::clone(&catalog),
+                clock: Arc::clone(&clock),
+                health: health.clone(),
+            },
+        )
+        .await?;
+        let writes = TaskTracker::new();
+        let consents = Consents::new(Parts {
+            ledger: Arc::clone(&ledger),
+            cache,
+            catalog,
+            clock: Arc::clone(&clock),
+            tokens: Tokens::new(Arc::clone(&keys), opened.meta.ledger_id),
+            keys,
+            metrics: metrics.clone(),
+            valid_for: config.valid_for,
+            writes: writes.clone(),
+        });
+        if config.example {
+            example::load(&consents).await?;
+        }
+        let listen = |source| Error::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let config = config.clone();
+        Ok(Self {
+            listener,
+            address,
+            config,
+            consents,
+            ledger,
+            keeper,
+            health,
+            writes,
+            clock,
+            metrics,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The use cases behind it. For tests that drive them without the wire.
+    pub fn consents(&self) -> &Consents {
+        &self.consents
+    }
+
+    /// Serves until `shutdown` ends, then finishes what has begun.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let stop = CancellationToken::new();
+        let sweeper = tokio::spawn(sweep(
+            self.consents.clone(),
+            self.config.idempotency_retention,
+            stop.clone(),
+        ));
+        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let router = grpc::router(
+            &self.config,
+            &self.consents,
+            &self.health,
+            &self.clock,
+            &self.metrics,
+        );
+        let serving = router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+        let mut serving = tokio::spawn(serving);
+        self.keeper.ready();
+        tracing::info!(address = %self.address, "serving");
+
+        let ended = tokio::select! {
+            ended = &mut serving => Some(ended),
+            () = shutdown => None,
+        };
+        self.health.leave();
+        let result = match ended {
+            Some(ended) => transport_result(ended),
+            None => {
+                tracing::info!("stopping: no new calls");
+                tokio::time::sleep(self.config.shutdown_delay).await;
+                stop.cancel();
+                finish(serving, &self.writes, self.config.shutdown_grace).await
+            }
+        };
+        stop.cancel();
+        // The sweeper ends with `stop`; a panic in it was logged and changes nothing here.
+        let _ = sweeper.await;
+        self.keeper.release().await;
+        self.ledger.close().await;
+        tracing::info!("stopped");
+        result
+    }
+}
+
+/// Lets calls and writes end; what is left after the grace is cut off.
+async fn finish(
+    serving: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+    writes: &TaskTracker,
+    grace: Duration,
+) -> Result<(), Error> {
+    let abort = serving.abort_handle();
+    let all = async {
+        let result = transport_result(serving.await);
+        writes.close();
+        writes.wait().await;
+        result
+    };
+    match tokio::time::timeout(grace, all).await {
+        Ok(result) => result,
+        Err(_) => {
+            tracing::warn!(
+                ?grace,
+                "calls were cut off: they did not end within the grace"
+            );
+            abort.abort();
+            Ok(())
+        }
+    }
+}
+
+fn transport_result(
+    joined: Result<Result<(), tonic::transport::Error>, tokio::task::JoinError>,
+) -> Result<(), Error> {
+    match joined {
+        Ok(result) => Ok(result?),
+        Err(error) if error.is_cancelled() => Ok(()),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+async fn sweep(consents: Consents, retention: Duration, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+        match consents.forget_answers(retention).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "forgot answers of old calls"),
+            Err(error) => tracing::warn!(%error, "answers of old calls could not be forgotten"),
+        }
+    }
+}
+
+fn warn_if_exposed(config: &Config) {
+    if config.is_exposed() {
+        tracing::warn!(
+            address = %config.listen,
+            "serving without encryption and authentication on an address that others can reach"
+        );
+    }
+}
+
+async fn policy_text(config: &Config) -> Result<String, Error> {
+    let Some(path) = &config.policy else {
+        return Ok(policy::EMBEDDED.to_owned());
+    };
+    let text = read(path).await?;
+    // Read here once more than needed, so that a fault is told with the file's name.
+    policy::load(&text).map_err(|source| Error::Policy {
+        path: path.display().to_string(),
+        source,
+    })?;
+    Ok(text)
+}
+
+async fn apply_catalog(config: &Config, catalog: &Catalog) -> Result<(), Error> {
+    let (path, text) = match &config.catalog {
+        Some(path) => (path.display().to_string(), read(path).await?),
+        None if config.example => ("the example".to_owned(), example::CATALOG.to_owned()),
+        None => return Ok(()),
+    };
+    let file = catalog::file::parse(&text).map_err(|source| Error::CatalogFile {
+        path: path.clone(),
+        source: source.into(),
+    })?;
+    let applied = catalog
+        .apply(&file)
+        .await
+        .map_err(|source| Error::CatalogFile {
+            path: path.clone(),
+            source: source.into(),
+        })?;
+    let changed = applied
+        .iter()
+        .filter(|one| one.done != catalog::Done::Unchanged)
+        .count();
+    tracing::info!(
+        file = path,
+        resources = applied.len(),
+        changed,
+        "catalogue applied"
+    );
+    Ok(())
+}
+
+async fn read(path: &Path) -> Result<String, Error> {
+    tokio::fs::read_to_string(path)
+        .await
+        .map_err(|source| Error::Unreadable {
+            path: path.display().to_string(),
+            source,
+        })
+}
+
+/// The whole of `consentgate serve`: telemetry, signals, server.
+pub async fn run(loaded: config::Loaded) -> Result<(), Error> {
+    let config = loaded.config;
+    let telemetry: Telemetry = telemetry::init(&config)?;
+    let result = serve_until_signal(&config, &telemetry).await;
+    if let Err(error) = &result {
+        tracing::error!(%error, "cannot serve");
+    }
+    // What was measured leaves before the process does, also after a failure.
+    let flushed = telemetry.shutdown().await;
+    result?;
+    Ok(flushed?)
+}
+
+async fn serve_until_signal(config: &Config, telemetry: &Telemetry) -> Result<(), Error> {
+    let signal = termination()?;
+    let server = Server::bind(config, Arc::new(SystemClock), telemetry.metrics().clone()).await?;
+    server.serve(signal).await
+}
+
+/// Ends at SIGTERM or SIGINT. Listening starts at once, so that a signal during start counts.
+fn termination() -> Result<impl Future<Output = ()> + Send, Error> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+        Ok(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async {
+        // Without a way to wait for a signal the process is ended from outside.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}

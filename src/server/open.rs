@@ -1,0 +1,204 @@
+//! Opening a ledger with its keys: which database, which keyring, and whether they belong together.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::Error;
+use super::keeper::Guard;
+use crate::cache::lease::Lease;
+use crate::config::{Config, Database, KeySource as Wanted};
+use crate::domain::address::MATCH_RULES;
+use crate::keys::source::{self, KeySource, SourceError};
+use crate::keys::{Keyring, SUBJECT_PARTITIONS};
+use crate::ledger::postgres::{self, Limits, Postgres, ServingLock};
+use crate::ledger::sqlite::{Migrate, Sqlite};
+use crate::ledger::{Ledger, Meta};
+
+/// A ledger that this process may serve.
+pub(super) struct Opened {
+    pub ledger: Arc<dyn Ledger>,
+    pub keyring: Keyring,
+    pub meta: Meta,
+    pub lease: Arc<Lease>,
+    pub guard: Guard,
+}
+
+/// Opens the database for serving: with its lock, its schema, its key.
+pub(super) async fn open(config: &Config) -> Result<Opened, Error> {
+    let limits = limits(config);
+    match &config.database {
+        Database::Sqlite(path) => {
+            create_parent(path).await?;
+            let keyring = keyring_of_sqlite(config, path)?;
+            let migrate = if config.migrates_at_start() {
+                Migrate::Yes
+            } else {
+                Migrate::No
+            };
+            let ledger = Sqlite::open(path, migrate, config.database_acquire_timeout).await?;
+            let ledger: Arc<dyn Ledger> = Arc::new(ledger);
+            let meta = belonging_together(ledger.as_ref(), &keyring).await?;
+            // The lock file cannot be lost while the process lives.
+            let lease = Arc::new(Lease::endless());
+            Ok(Opened {
+                ledger,
+                keyring,
+                meta,
+                lease,
+                guard: Guard::File,
+            })
+        }
+        Database::Postgres(url) => {
+            let keyring = keyring_from(config)?;
+            if config.migrates_at_start() {
+                postgres::migrate(url.expose(), limits).await?;
+            }
+            let ledger: Arc<dyn Ledger> = Arc::new(Postgres::open(url.expose(), limits).await?);
+            let instance = Uuid::new_v4();
+            let (lock, predecessor) = ServingLock::take(url.expose(), limits, instance).await?;
+            let meta = belonging_together(ledger.as_ref(), &keyring).await?;
+            let guard = Guard::Connection {
+                url: Zeroizing::new(url.expose().to_owned()),
+                limits,
+                instance,
+                lock,
+                predecessor,
+            };
+            Ok(Opened {
+                ledger,
+                keyring,
+                meta,
+                lease: Arc::new(Lease::none()),
+                guard,
+            })
+        }
+    }
+}
+
+/// Opens the database for a command that reads it while nobody serves it (SQLite) or beside the
+/// one who does (PostgreSQL). Changes nothing.
+pub async fn open_ledger(config: &Config) -> Result<Arc<dyn Ledger>, Error> {
+    Ok(match &config.database {
+        Database::Sqlite(path) => {
+            if !path.exists() {
+                let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+                return Err(Error::Unreadable {
+                    path: path.display().to_string(),
+                    source,
+                });
+            }
+            let timeout = config.database_acquire_timeout;
+            Arc::new(Sqlite::open(path, Migrate::No, timeout).await?)
+        }
+        Database::Postgres(url) => Arc::new(Postgres::open(url.expose(), limits(config)).await?),
+    })
+}
+
+/// Brings the schema up to date; creates a SQLite database, with its key, if there is none.
+pub async fn migrate(config: &Config) -> Result<(), Error> {
+    match &config.database {
+        Database::Sqlite(path) => {
+            create_parent(path).await?;
+            let keyring = keyring_of_sqlite(config, path)?;
+            let ledger = Sqlite::open(path, Migrate::Yes, config.database_acquire_timeout).await?;
+            belonging_together(&ledger, &keyring).await?;
+            ledger.close().await;
+        }
+        Database::Postgres(url) => {
+            postgres::migrate(url.expose(), limits(config)).await?;
+            if config.key_source().is_some() {
+                let ledger = Postgres::open(url.expose(), limits(config)).await?;
+                belonging_together(&ledger, &keyring_from(config)?).await?;
+                ledger.close().await;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        max_connections: config.database_max_connections,
+        acquire_timeout: config.database_acquire_timeout,
+        statement_timeout: config.statement_timeout,
+    }
+}
+
+async fn create_parent(path: &Path) -> Result<(), Error> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let Some(parent) = parent else { return Ok(()) };
+    tokio::fs::create_dir_all(parent)
+        .await
+        .map_err(|source| Error::Unreadable {
+            path: parent.display().to_string(),
+            source,
+        })
+}
+
+/// A new database gets a new key, made before it, so that there is never a database without one.
+/// An old database without its key does not start: a new key would be a second, empty world.
+fn keyring_of_sqlite(config: &Config, database: &Path) -> Result<Keyring, Error> {
+    let Some(Wanted::Beside(key)) = config.key_source() else {
+        return keyring_from(config);
+    };
+    if !database.exists() && !key.exists() {
+        return Ok(source::create(&key)?);
+    }
+    Ok(source::load(&KeySource::File(key))?)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the setting names the variable that holds the key"
+)]
+fn keyring_from(config: &Config) -> Result<Keyring, Error> {
+    let wanted = match config.key_source() {
+        Some(Wanted::Beside(path) | Wanted::File(path)) => KeySource::File(path),
+        Some(Wanted::Command(command)) => KeySource::Command(command),
+        Some(Wanted::Variable(name)) => match std::env::var(&name) {
+            Ok(text) => KeySource::Text {
+                name,
+                text: Zeroizing::new(text),
+            },
+            Err(fault) => {
+                let fault = format!("environment variable `{name}`: {fault}");
+                return Err(SourceError::Command(fault).into());
+            }
+        },
+        None => {
+            let fault = "no key is configured: set key_file, key_env or key_command";
+            return Err(Error::WrongLedger(fault.into()));
+        }
+    };
+    Ok(source::load(&wanted)?)
+}
+
+/// Whether keyring, partitions and match rules are those that the ledger was made with.
+async fn belonging_together(ledger: &dyn Ledger, keyring: &Keyring) -> Result<Meta, Error> {
+    let check = keyring.check_value();
+    let mut meta = ledger.meta().await?;
+    if meta.key_check.is_none() {
+        ledger.set_key_check(&check).await?;
+        meta = ledger.meta().await?;
+    }
+    if meta.key_check.as_deref() != Some(check.as_str()) {
+        return Err(Error::WrongLedger(
+            "this is not the key that the database was made with: nothing in it could be found \
+             under this key. Restore the right key; a new one would start a second, empty world"
+                .into(),
+        ));
+    }
+    if meta.partitions != SUBJECT_PARTITIONS || meta.match_rules != MATCH_RULES {
+        return Err(Error::WrongLedger(format!(
+            "the database has {} partitions and match rules {}, this binary {SUBJECT_PARTITIONS} \
+             and {MATCH_RULES}",
+            meta.partitions, meta.match_rules
+        )));
+    }
+    Ok(meta)
+}

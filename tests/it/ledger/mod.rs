@@ -1,0 +1,111 @@
+//! The conformance suite of the ledger: one list of cases that both databases pass, and beside it what only one of
+//! them can do (`sqlite_file`, `postgres_server`).
+//!
+//! Every case is a function of a [`Store`], a ledger of its own. A case that is missing from the list is dead code,
+//! which clippy refuses. Rows are damaged and looked at over a second connection, past the ledger.
+
+mod answers;
+mod append;
+mod damage;
+mod order;
+mod people;
+mod postgres_server;
+mod reading;
+mod replaying;
+mod secrecy;
+mod sqlite_file;
+mod store;
+mod system;
+
+use store::Store;
+pub use store::{Column, LIMITS, Raw, open_sqlite};
+
+/// Makes a test for each database of every case.
+macro_rules! on_both_databases {
+    ($($theme:ident { $($case:ident),+ $(,)? })+) => {
+        mod sqlite {
+            $(mod $theme {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $case() {
+                    let store = super::super::Store::sqlite().await;
+                    super::super::$theme::$case(&store).await;
+                })+
+            })+
+        }
+        mod postgres {
+            $(mod $theme {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $case() {
+                    let store = super::super::Store::postgres().await;
+                    super::super::$theme::$case(&store).await;
+                })+
+            })+
+        }
+    };
+}
+
+on_both_databases! {
+    append {
+        a_first_append_commits_event_facts_payload_address_and_answer,
+        a_next_append_moves_the_subject_on,
+        an_append_decided_on_another_version_writes_nothing,
+        one_of_16_racing_first_appends_wins,
+        one_of_16_racing_next_appends_wins,
+        an_id_that_is_taken_is_refused_and_nothing_written,
+        an_append_to_a_partition_without_a_head_writes_nothing,
+        an_abandoned_append_is_there_whole_or_not_at_all,
+    }
+    answers {
+        an_answer_is_read_back_with_its_position,
+        a_used_key_writes_nothing,
+        a_used_key_is_free_under_another_rpc_or_business,
+        one_of_16_racing_calls_with_one_key_wins,
+        a_touched_answer_commits_a_write_and_an_untouched_one_none,
+        answers_are_forgotten_by_age_and_limit,
+    }
+    reading {
+        facts_come_in_the_order_asked_with_duplicates_and_absent_ones,
+        facts_of_10000_subjects_come_in_one_statement,
+        a_history_is_paged_with_payloads_and_holds_one_subject,
+        changes_are_paged_by_partition_without_payloads,
+        heads_are_those_of_every_partition_the_systems_first,
+        subjects_are_paged_in_the_order_of_their_keys,
+        the_address_that_came_first_is_kept,
+        what_was_erased_is_none_and_the_event_stays,
+    }
+    order {
+        offsets_are_dense_and_in_commit_order_under_32_writers,
+        facts_versions_and_as_of_are_of_one_snapshot,
+        facts_of_another_fold_version_are_those_of_their_version_while_it_moves_on,
+        replay_of_a_ledger_that_is_written_to_finds_nothing,
+    }
+    system {
+        a_change_of_the_system_is_appended_only_at_the_expected_offset,
+        one_of_16_racing_changes_of_the_system_wins,
+        a_new_ledger_says_what_identifies_it,
+        a_key_check_value_is_never_overwritten,
+        a_closed_ledger_is_unavailable,
+    }
+    damage {
+        a_damaged_subject_is_corrupt_and_never_facts,
+        a_subjects_id_or_key_that_is_none_is_corrupt,
+        facts_of_another_fold_version_are_folded_from_the_events,
+        facts_that_cannot_be_folded_again_are_corrupt,
+        a_damaged_event_is_corrupt_wherever_it_is_read,
+        an_event_under_another_subject_is_corrupt,
+        a_damaged_answer_is_corrupt,
+        a_partition_without_a_head_is_corrupt,
+        a_damaged_meta_is_corrupt,
+        a_damaged_change_of_the_system_is_corrupt,
+    }
+    replaying {
+        a_good_ledger_has_no_difference,
+        more_events_and_subjects_than_a_page_are_read,
+        each_kind_of_damage_is_found_and_named,
+        damage_to_the_system_partition_is_found,
+    }
+    secrecy {
+        no_number_is_stored_in_the_clear,
+        a_number_in_the_clear_would_be_found,
+    }
+}

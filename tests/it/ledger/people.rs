@@ -1,0 +1,264 @@
+//! People of the tests, and what is recorded of them.
+
+use std::sync::Arc;
+
+use consentgate::domain::address::Spelling;
+use consentgate::domain::event::{
+    Act, Declarations, Event, Restriction, SCHEMA, Scope, Terms, sorted,
+};
+use consentgate::domain::facts::Facts;
+use consentgate::domain::id::{BusinessId, EventId, PurposeKey, SubjectId};
+use consentgate::domain::time::Timestamp;
+use consentgate::domain::vocabulary::{
+    ConsentType, EvidenceFields, IndicationMethod, RestrictionKind, TimeSource, WithdrawalMethod,
+};
+use consentgate::ledger::{
+    Append, Appended, Error, Idempotency, Ledger, Loaded, Offset, Partition, Position, Rpc,
+    Subject, SubjectRef, Version,
+};
+use tokio::sync::Barrier;
+use uuid::Uuid;
+
+/// Somebody with a subject in the ledger, and what was recorded of them so far.
+#[derive(Debug, Clone)]
+pub struct Person {
+    pub subject: SubjectRef,
+    pub id: SubjectId,
+    pub events: Vec<Event>,
+}
+
+impl Person {
+    /// The number makes the subject's key and id, so that a failing test names them.
+    pub fn new(number: u8, partition: u16) -> Self {
+        Self::of("acme", number, partition)
+    }
+
+    pub fn of(business: &str, number: u8, partition: u16) -> Self {
+        Self {
+            subject: SubjectRef {
+                business: BusinessId::parse(business).unwrap(),
+                partition: Partition(partition),
+                key: [number; 16],
+            },
+            id: SubjectId(Uuid::from_bytes([number; 16])),
+            events: Vec::new(),
+        }
+    }
+
+    pub fn version(&self) -> Version {
+        Version(i64::try_from(self.events.len()).unwrap())
+    }
+
+    pub fn facts(&self) -> Facts {
+        Facts::fold(&self.events)
+    }
+
+    /// What reading this person's facts must give.
+    pub fn loaded(&self, as_of: i64) -> Loaded {
+        let recorded = Subject {
+            subject_id: self.id,
+            version: self.version(),
+            facts: self.facts(),
+        };
+        Loaded {
+            subject: (!self.events.is_empty()).then_some(recorded),
+            as_of: Offset(as_of),
+        }
+    }
+
+    /// The next act: consents, withdrawals and consents again, each a minute after the one before.
+    pub fn next(&self) -> Draft {
+        let count = self.version().0;
+        let act = if count % 2 == 0 {
+            consent()
+        } else {
+            withdrawal()
+        };
+        let event = Event {
+            schema: SCHEMA,
+            event_id: EventId(Uuid::new_v4()),
+            subject_id: self.id,
+            business_id: self.subject.business.clone(),
+            event_time: minute(count),
+            recorded_at: minute(count + 1),
+            time_source: TimeSource::Caller,
+            spelling: Spelling::Verbatim,
+            act,
+            payload_commitment: None,
+        };
+        let mut facts = self.facts();
+        facts.apply(&event);
+        Draft {
+            subject: self.subject.clone(),
+            expected: self.version(),
+            event,
+            facts,
+            payload: None,
+            address: b"sealed address".to_vec(),
+            call: None,
+        }
+    }
+
+    /// Appends the next act, which nothing may stand in the way of.
+    pub async fn record(&mut self, ledger: &dyn Ledger) -> Position {
+        let draft = self.next();
+        self.record_as(draft, ledger).await
+    }
+
+    pub async fn record_as(&mut self, draft: Draft, ledger: &dyn Ledger) -> Position {
+        match draft.offer(ledger).await.unwrap() {
+            Appended::At(position) => {
+                self.events.push(draft.event);
+                position
+            }
+            lost @ (Appended::VersionChanged | Appended::KeyUsed) => panic!("{lost:?}"),
+        }
+    }
+
+    pub async fn load(&self, ledger: &dyn Ledger) -> Result<Loaded, Error> {
+        let loaded = ledger.facts(std::slice::from_ref(&self.subject)).await?;
+        assert_eq!(loaded.len(), 1);
+        Ok(loaded.into_iter().next().unwrap())
+    }
+
+    /// The same person as it is stored now, with the acts that the ledger has.
+    pub async fn reread(&self, ledger: &dyn Ledger) -> Self {
+        let history = ledger.history(self.id, Offset(0), 10_000).await.unwrap();
+        let events = history.into_iter().map(|recorded| recorded.event).collect();
+        Self {
+            events,
+            ..self.clone()
+        }
+    }
+}
+
+/// An append that is yet to be offered.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    pub subject: SubjectRef,
+    pub expected: Version,
+    pub event: Event,
+    pub facts: Facts,
+    pub payload: Option<Vec<u8>>,
+    pub address: Vec<u8>,
+    pub call: Option<Call>,
+}
+
+/// The call that an append is made for.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub rpc: Rpc,
+    pub key_hash: [u8; 16],
+    pub content_hash: [u8; 16],
+    pub answer: String,
+}
+
+impl Call {
+    pub fn new(rpc: Rpc, key: u8) -> Self {
+        Self {
+            rpc,
+            key_hash: [key; 16],
+            content_hash: [key ^ 0xff; 16],
+            answer: format!(r#"{{"answer":{key}}}"#),
+        }
+    }
+}
+
+impl Draft {
+    pub fn with_call(mut self, call: Call) -> Self {
+        self.call = Some(call);
+        self
+    }
+
+    pub fn with_payload(mut self, payload: &[u8]) -> Self {
+        self.payload = Some(payload.to_vec());
+        self
+    }
+
+    pub async fn offer(&self, ledger: &dyn Ledger) -> Result<Appended, Error> {
+        let idempotency = self.call.as_ref().map(|call| Idempotency {
+            rpc: call.rpc,
+            key_hash: call.key_hash,
+            content_hash: call.content_hash,
+            answer: &call.answer,
+        });
+        let append = Append {
+            subject: &self.subject,
+            expected: self.expected,
+            event: &self.event,
+            facts: &self.facts,
+            key_id: 1,
+            payload: self.payload.as_deref(),
+            address: &self.address,
+            idempotency,
+        };
+        ledger.append(&append).await
+    }
+}
+
+/// Lets all begin at the same moment; their results are in the order given.
+pub async fn race<F>(contenders: impl IntoIterator<Item = F>) -> Vec<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let contenders: Vec<F> = contenders.into_iter().collect();
+    let start = Arc::new(Barrier::new(contenders.len()));
+    let tasks: Vec<_> = contenders
+        .into_iter()
+        .map(|contender| {
+            let start = Arc::clone(&start);
+            tokio::spawn(async move {
+                start.wait().await;
+                contender.await
+            })
+        })
+        .collect();
+    let mut results = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        results.push(task.await.unwrap());
+    }
+    results
+}
+
+pub fn at(partition: u16, offset: i64) -> Position {
+    Position {
+        partition: Partition(partition),
+        offset: Offset(offset),
+    }
+}
+
+/// So many minutes into 2026.
+pub fn minute(count: i64) -> Timestamp {
+    Timestamp::from_micros((1_767_225_600 + 60 * count) * 1_000_000)
+}
+
+fn purpose(key: &str) -> PurposeKey {
+    PurposeKey::parse(key).unwrap()
+}
+
+fn consent() -> Act {
+    Act::ConsentGiven(Terms {
+        purposes: sorted(vec![purpose("offers"), purpose("news")]),
+        sender_id: None,
+        consent_type: ConsentType::ExplicitlyExpressed,
+        implied: None,
+        indication_method: IndicationMethod::UntickedCheckbox,
+        notice: None,
+        declarations: Declarations::default(),
+        evidence: EvidenceFields::default(),
+        jurisdiction: None,
+        import_batch_id: None,
+        policy_version: "test".into(),
+        phone_metadata: "test".into(),
+    })
+}
+
+fn withdrawal() -> Act {
+    Act::Restricted(Restriction {
+        kind: RestrictionKind::Withdrawn,
+        scope: Scope::AllMarketing,
+        sender_id: None,
+        withdrawal_method: Some(WithdrawalMethod::Keyword),
+        import_batch_id: None,
+    })
+}

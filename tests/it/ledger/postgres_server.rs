@@ -1,0 +1,244 @@
+//! What only a PostgreSQL server can do: be shared, vanish and come back, and crash.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use consentgate::domain::event::Event;
+use consentgate::ledger::postgres::{self, Limits, Postgres, Predecessor, ServingLock};
+use consentgate::ledger::{
+    Appended, Error, Ledger, Offset, OpenError, Position, Rpc, Touch, replay,
+};
+use uuid::Uuid;
+
+use super::people::{Person, at, minute, race};
+use super::store::{LIMITS, Raw};
+use crate::postgres::{Durability, Postgres as Server, TestDatabase, database};
+use crate::wait::eventually;
+
+/// Gives up soon, for servers that are not there.
+const IMPATIENT: Limits = Limits {
+    max_connections: 8,
+    acquire_timeout: Duration::from_secs(1),
+    statement_timeout: Duration::from_secs(5),
+};
+
+async fn migrated() -> TestDatabase {
+    let database = database().await;
+    postgres::migrate(database.url(), LIMITS).await.unwrap();
+    database
+}
+
+async fn take(
+    database: &TestDatabase,
+    instance: u128,
+) -> Result<(ServingLock, Predecessor), OpenError> {
+    ServingLock::take(database.url(), LIMITS, Uuid::from_u128(instance)).await
+}
+
+/// Cuts the connection of whoever serves the database.
+async fn cut_off(database: &TestDatabase) {
+    let mut raw = Raw::postgres(database.url()).await;
+    let cut = raw
+        .number(
+            "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_locks
+             WHERE locktype = 'advisory' AND granted
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+        .await;
+    assert_eq!(cut, 1);
+}
+
+#[tokio::test]
+async fn one_instance_serves_a_database_until_it_gives_the_right_up() {
+    let database = migrated().await;
+    let (mut lock, predecessor) = take(&database, 1).await.unwrap();
+    assert_eq!(predecessor, Predecessor::Released);
+    assert!(lock.holds().await.unwrap());
+
+    for instance in [1, 2] {
+        let second = take(&database, instance).await;
+        assert!(matches!(second, Err(OpenError::Locked(_))), "{second:?}");
+    }
+    assert!(lock.holds().await.unwrap());
+    // Another database of the same server is another matter.
+    let elsewhere = migrated().await;
+    take(&elsewhere, 2).await.unwrap();
+
+    lock.release().await.unwrap();
+    let (mut next, predecessor) = take(&database, 2).await.unwrap();
+    assert_eq!(predecessor, Predecessor::Released);
+    assert!(next.holds().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_serving_instance_that_is_cut_off_notices_and_its_successor_is_told() {
+    let database = migrated().await;
+    let (mut first, _) = take(&database, 1).await.unwrap();
+    cut_off(&database).await;
+    assert!(first.holds().await.is_err());
+
+    let (mut second, predecessor) = take(&database, 2).await.unwrap();
+    assert_eq!(predecessor, Predecessor::Vanished);
+    assert!(second.holds().await.unwrap());
+    assert!(
+        first.holds().await.is_err(),
+        "it believes in its right again"
+    );
+    // It cannot give up what is another one's.
+    assert!(first.release().await.is_err());
+    assert!(second.holds().await.unwrap());
+    assert!(matches!(
+        take(&database, 1).await,
+        Err(OpenError::Locked(_))
+    ));
+
+    cut_off(&database).await;
+    let (again, predecessor) = take(&database, 2).await.unwrap();
+    assert_eq!(predecessor, Predecessor::Own);
+    drop(again);
+    // A refused or vanished one leaves its mark until somebody gives the right up.
+    let (third, predecessor) =
+        eventually(Duration::from_secs(10), "the right is free", async || {
+            take(&database, 3).await.ok()
+        })
+        .await;
+    assert_eq!(predecessor, Predecessor::Vanished);
+    third.release().await.unwrap();
+    let (_, predecessor) = take(&database, 4).await.unwrap();
+    assert_eq!(predecessor, Predecessor::Released);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_lost_database_is_unavailable_and_is_used_again_when_it_is_back() {
+    let server = Server::own(Durability::Durable);
+    let database = server.database().await;
+    postgres::migrate(database.url(), LIMITS).await.unwrap();
+    let ledger = Arc::new(Postgres::open(database.url(), IMPATIENT).await.unwrap());
+    let mut person = Person::new(1, 7);
+    person.record(&*ledger).await;
+    // Leaves several connections, which will turn out to be dead.
+    let readers = (0..8).map(|_| {
+        let (ledger, person) = (Arc::clone(&ledger), person.clone());
+        async move { person.load(&*ledger).await.unwrap() }
+    });
+    for loaded in race(readers).await {
+        assert_eq!(loaded, person.loaded(1));
+    }
+    let ledger = &*ledger;
+
+    server.stop_immediate();
+    let business = &person.subject.business;
+    let (next, key) = (person.next(), [0; 16]);
+    let results = tokio::join!(
+        ledger.ping(),
+        async { person.load(ledger).await.map(drop) },
+        async { next.offer(ledger).await.map(drop) },
+        async { ledger.history(person.id, Offset(0), 1).await.map(drop) },
+        async {
+            ledger
+                .append_system(Offset(0), minute(0), "{}")
+                .await
+                .map(drop)
+        },
+        async {
+            ledger
+                .answer(business, Rpc::Withdraw, &key, Touch::Yes)
+                .await
+                .map(drop)
+        },
+        async {
+            ledger
+                .answer(business, Rpc::Withdraw, &key, Touch::No)
+                .await
+                .map(drop)
+        },
+        async { ledger.heads().await.map(drop) },
+    );
+    for result in <[_; 8]>::from(results) {
+        assert!(matches!(result, Err(Error::Unavailable(_))), "{result:?}");
+    }
+
+    server.start();
+    eventually(Duration::from_secs(20), "the ledger answers", async || {
+        ledger.ping().await.ok()
+    })
+    .await;
+    assert_eq!(person.load(ledger).await.unwrap(), person.loaded(1));
+    for offset in 2..=10 {
+        assert_eq!(person.record(ledger).await, at(7, offset));
+    }
+    let report = replay::check(ledger).await.unwrap();
+    assert_eq!(report.differences, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_acknowledged_event_outlives_a_crashed_server() {
+    let server = Arc::new(Server::own(Durability::Durable));
+    let database = server.database().await;
+    postgres::migrate(database.url(), LIMITS).await.unwrap();
+    let ledger = Arc::new(Postgres::open(database.url(), IMPATIENT).await.unwrap());
+    let count = Arc::new(AtomicUsize::new(0));
+    let writers: Vec<_> = (1..=8)
+        .map(|number| {
+            let (ledger, count) = (Arc::clone(&ledger), Arc::clone(&count));
+            tokio::spawn(async move { append_until_lost(number, &*ledger, &count).await })
+        })
+        .collect();
+    eventually(Duration::from_secs(30), "200 events", async || {
+        (count.load(Ordering::SeqCst) >= 200).then_some(())
+    })
+    .await;
+    let crashing = Arc::clone(&server);
+    tokio::task::spawn_blocking(move || crashing.stop_immediate())
+        .await
+        .unwrap();
+    let mut acknowledged = Vec::new();
+    for writer in writers {
+        acknowledged.extend(writer.await.unwrap());
+    }
+    server.start();
+
+    let reopened = Postgres::open(database.url(), LIMITS).await.unwrap();
+    for (position, event) in &acknowledged {
+        let after = at(position.partition.0, position.offset.0 - 1);
+        let there = reopened
+            .history(event.subject_id, after.offset, 1)
+            .await
+            .unwrap();
+        assert_eq!((there[0].position, &there[0].event), (*position, event));
+        assert!(there[0].payload.is_some());
+    }
+    let report = replay::check(&reopened).await.unwrap();
+    assert_eq!(report.differences, []);
+    // Besides what was acknowledged there may be what each writer did not hear of any more.
+    let told = u64::try_from(acknowledged.len()).unwrap();
+    assert!(
+        (told..=told + 8).contains(&report.events),
+        "{told} {report:?}"
+    );
+}
+
+/// Appends until the ledger is gone; what was acknowledged.
+async fn append_until_lost(
+    number: u8,
+    ledger: &dyn Ledger,
+    count: &AtomicUsize,
+) -> Vec<(Position, Event)> {
+    let mut person = Person::new(number, u16::from(number) / 2);
+    person.subject.partition.0 += 1;
+    let mut acknowledged = Vec::new();
+    loop {
+        let draft = person.next().with_payload(b"sealed");
+        match draft.offer(ledger).await {
+            Ok(Appended::At(position)) => {
+                count.fetch_add(1, Ordering::SeqCst);
+                acknowledged.push((position, draft.event.clone()));
+                person.events.push(draft.event);
+            }
+            Ok(lost) => panic!("{lost:?}"),
+            Err(Error::Unavailable(_)) => return acknowledged,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}

@@ -109,6 +109,7 @@ pub fn decide(
             carrier
         }
     };
+    case.some_rule_holds(&mut failing);
     // Steps 10 to 12 (platform prohibition, quiet hours, frequency caps) follow with their data.
     case.step_13_verdict(failing, carrier)
 }
@@ -162,33 +163,34 @@ impl<'a> Case<'a> {
     }
 
     fn step_2_suppressions(&self, failing: &mut Failing) {
-        for suppressed in &self.facts.suppressions {
-            let Some((since, until)) = suppressed.since else {
+        for suppressed in self.covering_suppressions() {
+            let voided = voids_only(suppressed.basis);
+            if voided
+                && self
+                    .grants()
+                    .any(|grant| self.outlives(grant, &suppressed.mark))
+            {
                 continue;
-            };
-            if suppressed.holds(self.at) && self.suppression_covers(suppressed, &since) {
-                let reason = match suppressed.basis {
-                    SuppressionBasis::PlatformStop => Reason::PlatformStopped,
-                    _ => Reason::Suppressed,
-                };
-                failing.push(reason, Some(since.event_id));
-                failing.until = sooner(failing.until, until);
             }
+            let reason = match suppressed.basis {
+                SuppressionBasis::PlatformStop => Reason::PlatformStopped,
+                _ => Reason::Suppressed,
+            };
+            failing.push(reason, Some(suppressed.mark.event_id));
+            failing.until = sooner(failing.until, suppressed.until);
         }
     }
 
-    /// A reassigned or wrong number voids what was consented to before, not what its new holder
-    /// consents to; every other suppression outweighs all grants.
-    fn suppression_covers(&self, suppressed: &Suppressed, since: &Mark) -> bool {
-        let covers = match &suppressed.coverage {
-            Coverage::Everything => self.covers_sender(suppressed.sender.as_ref()),
-            coverage => self.covers(coverage, suppressed.sender.as_ref(), since),
-        };
-        let voids_only = matches!(
-            suppressed.basis,
-            SuppressionBasis::ReassignedNumber | SuppressionBasis::WrongNumber
-        );
-        covers && !(voids_only && self.grants().any(|grant| self.outlives(grant, since)))
+    fn covering_suppressions(&self) -> impl Iterator<Item = &'a Suppressed> + use<'a> {
+        let case = *self;
+        self.facts
+            .suppressions_at(self.at, self.rules.clock_tolerance)
+            .filter(move |suppressed| {
+                // Nothing is exempt from a suppression of everything, nor reopened by a message.
+                let in_scope = suppressed.coverage == Coverage::Everything
+                    || case.in_scope(&suppressed.coverage);
+                in_scope && case.covers_sender(suppressed.sender.as_ref())
+            })
     }
 
     fn step_3_restrictions(&self, failing: &mut Failing) {
@@ -209,11 +211,9 @@ impl<'a> Case<'a> {
     fn covering_restrictions(&self) -> impl Iterator<Item = &'a Restricted> + use<'a> {
         let case = *self;
         self.facts.restrictions.iter().filter(move |restricted| {
-            case.covers(
-                &restricted.coverage,
-                restricted.sender.as_ref(),
-                &restricted.mark,
-            )
+            case.in_scope(&restricted.coverage)
+                && case.covers_sender(restricted.sender.as_ref())
+                && !case.is_reopened(restricted)
         })
     }
 
@@ -223,15 +223,33 @@ impl<'a> Case<'a> {
             .all(|restricted| self.outlives(grant, &restricted.mark))
     }
 
-    /// Whether a grant is an act of the person that came after a restriction. To ask for the
-    /// confirmation of a new request the request itself is enough.
+    /// Whether a grant is an act of the person that came after a restriction, and is settled: to ask
+    /// for the confirmation of a new request the request itself is enough; a message that needs no
+    /// grant is let through again only by one that holds in every other way, too.
     fn outlives(&self, grant: &Grant, restriction: &Mark) -> bool {
-        let settled = self.question.class == MessageClass::ConsentRequest
-            || grant.confirmed_at.is_some()
-            || !self.needs_confirmation(grant);
-        settled
-            && grant.is_genuine_act()
-            && later(&grant.mark, restriction, self.rules.clock_tolerance)
+        let settled = || match self.question.class {
+            MessageClass::ConsentRequest => true,
+            _ if self.needs_grant() => {
+                grant.confirmed_at.is_some() || !self.needs_confirmation(grant)
+            }
+            _ => self.judge(grant).failing.is_empty(),
+        };
+        grant.is_genuine_act()
+            && grant
+                .mark
+                .is_later_than(restriction, self.rules.clock_tolerance)
+            && settled()
+    }
+
+    /// After an opt-out of everything SERVICE is free again in a window that the person opened later.
+    fn is_reopened(&self, restricted: &Restricted) -> bool {
+        restricted.coverage == Coverage::Everything
+            && self.question.class == MessageClass::Service
+            && self.activity.window_is_open(self.at)
+            && self
+                .activity
+                .last_inbound
+                .is_some_and(|inbound| inbound > restricted.mark.at)
     }
 
     fn covers_sender(&self, restricted: Option<&SenderId>) -> bool {
@@ -242,40 +260,21 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Whether a scope covers what is asked. After an opt-out of everything SERVICE is free again
-    /// in a window that the person opened later.
-    fn covers(&self, coverage: &Coverage, sender: Option<&SenderId>, mark: &Mark) -> bool {
+    /// Whether a scope holds what is asked.
+    fn in_scope(&self, coverage: &Coverage) -> bool {
+        use MessageClass as C;
         let purpose = self.question.purpose;
-        let in_scope = match (coverage, self.question.class) {
+        match (coverage, self.question.class) {
             (Coverage::Purpose(key), _) => *key == purpose.key,
-            (
-                Coverage::AllMarketing,
-                MessageClass::Marketing | MessageClass::OptOutConfirmation,
-            ) => true,
-            (Coverage::AllMarketing, MessageClass::ConsentRequest) => {
-                purpose.message_class == MessageClass::Marketing
-            }
-            (
-                Coverage::AllMarketing,
-                MessageClass::Utility | MessageClass::Authentication | MessageClass::Service,
-            ) => false,
-            (Coverage::Everything, MessageClass::Authentication) => !purpose.requested_by_recipient,
+            (Coverage::AllMarketing, C::Marketing | C::OptOutConfirmation) => true,
+            (Coverage::AllMarketing, C::ConsentRequest) => purpose.message_class == C::Marketing,
+            (Coverage::AllMarketing, C::Utility | C::Authentication | C::Service) => false,
+            (Coverage::Everything, C::Authentication) => !purpose.requested_by_recipient,
             (
                 Coverage::Everything,
-                MessageClass::Marketing
-                | MessageClass::Utility
-                | MessageClass::Service
-                | MessageClass::ConsentRequest
-                | MessageClass::OptOutConfirmation,
+                C::Marketing | C::Utility | C::Service | C::ConsentRequest | C::OptOutConfirmation,
             ) => true,
-        };
-        let reopened = self.question.class == MessageClass::Service
-            && self.activity.window_is_open(self.at)
-            && self
-                .activity
-                .last_inbound
-                .is_some_and(|inbound| inbound > mark.at);
-        in_scope && self.covers_sender(sender) && !reopened
+        }
     }
 
     /// The grants that speak of this purpose, sender and address.
@@ -291,40 +290,41 @@ impl<'a> Case<'a> {
         })
     }
 
-    fn steps_5_to_8_grant(&self, failing: &mut Failing) -> Option<Carrier> {
-        let best = self.best_grant();
-        let needs_grant = match self.question.class {
+    /// Whether the class needs a grant: steps 5 to 8 apply only where it does.
+    fn needs_grant(&self) -> bool {
+        match self.question.class {
             MessageClass::Marketing => true,
             MessageClass::Utility | MessageClass::Authentication => {
                 self.question.purpose.consent_required
             }
             MessageClass::Service => !self.activity.window_is_open(self.at),
             MessageClass::ConsentRequest | MessageClass::OptOutConfirmation => false,
-        };
-        if let Some(best) = &best
-            && best.failing.is_empty()
-            && failing.reasons.is_empty()
-            && self.question.class != MessageClass::Service
+        }
+    }
+
+    fn steps_5_to_8_grant(&self, failing: &mut Failing) -> Option<Carrier> {
+        let best = self.best_grant();
+        let service = self.question.class == MessageClass::Service;
+        if let Some(best) = best
+            .as_ref()
+            .filter(|best| best.failing.is_empty() && !service)
         {
             let event = Some(best.grant.mark.event_id);
             return Some(Carrier {
                 reason: Reason::ConsentGiven,
                 event,
-                until: best.expires_at,
+                until: best.holds_until,
             });
         }
-        if !needs_grant {
-            return Some(match self.question.class {
-                MessageClass::Service => Carrier {
-                    reason: Reason::ServiceWindowOpen,
-                    event: None,
-                    until: self.activity.window_end(),
-                },
-                _ => Carrier {
-                    reason: Reason::ConsentNotRequired,
-                    event: None,
-                    until: None,
-                },
+        if !self.needs_grant() {
+            let (reason, until) = match service {
+                true => (Reason::ServiceWindowOpen, self.activity.window_end()),
+                false => (Reason::ConsentNotRequired, None),
+            };
+            return Some(Carrier {
+                reason,
+                event: None,
+                until,
             });
         }
         match best {
@@ -333,17 +333,33 @@ impl<'a> Case<'a> {
                 for reason in best.failing {
                     failing.push(reason, Some(best.grant.mark.event_id));
                 }
+                failing.until = sooner(failing.until, best.holds_until);
             }
         }
         None
     }
 
-    /// The grant that fails latest in the order of the steps; of equals the strongest, then the
-    /// latest. One that overcomes the restrictions comes before one that does not.
+    /// The grant that fails latest in the order of the steps; of equals an act of the person before
+    /// an import, then the strongest, then the latest. One that stands against every restriction
+    /// comes before one that does not: what was voided carries nothing.
     fn best_grant(&self) -> Option<Judged<'a>> {
-        let covering: Vec<&Restricted> = self.covering_restrictions().collect();
+        let restrictions: Vec<&Mark> = self
+            .covering_restrictions()
+            .map(|restricted| &restricted.mark)
+            .collect();
+        let voiding: Vec<&Mark> = self
+            .covering_suppressions()
+            .filter(|suppressed| voids_only(suppressed.basis))
+            .map(|suppressed| &suppressed.mark)
+            .collect();
         self.grants()
-            .map(|grant| (self.overcomes_all(grant, &covering), self.judge(grant)))
+            .map(|grant| {
+                let mut marks = restrictions.iter().chain(&voiding);
+                (
+                    marks.all(|mark| self.outlives(grant, mark)),
+                    self.judge(grant),
+                )
+            })
             .max_by_key(|(stands, judged)| {
                 let first_failing = judged
                     .failing
@@ -353,8 +369,8 @@ impl<'a> Case<'a> {
                 (
                     *stands,
                     first_failing,
-                    grant.consent_type,
                     !grant.import,
+                    grant.consent_type,
                     grant.mark.at,
                 )
             })
@@ -370,6 +386,15 @@ impl<'a> Case<'a> {
             .rules
             .requirements(grant.jurisdiction.as_ref(), self.at);
         needs_confirmation(requirements, self.question.purpose)
+    }
+
+    /// Where no entry of the policy holds at all, nothing can be allowed: not even what needs no
+    /// consent, since whether it needs one is a rule, too.
+    fn some_rule_holds(&self, failing: &mut Failing) {
+        if self.rules.requirements(None, self.at).is_none() {
+            failing.push(Reason::EvidenceIncomplete, None);
+        }
+        failing.until = sooner(failing.until, self.rules.next_change(None, self.at));
     }
 
     fn step_9_service_window(&self, failing: &mut Failing) {
@@ -396,11 +421,7 @@ impl<'a> Case<'a> {
             })
         };
         if let Some(grant) = pending {
-            let within = self
-                .rules
-                .requirements(grant.jurisdiction.as_ref(), self.at)
-                .map(|requirements| grant.mark.at.plus(requirements.confirmation_within));
-            return permitted(Some(grant.mark.event_id), within);
+            return permitted(Some(grant.mark.event_id), self.judge(grant).holds_until);
         }
         if self.activity.window_is_open(self.at) {
             return permitted(None, self.activity.window_end());
@@ -420,14 +441,17 @@ impl<'a> Case<'a> {
 
     fn step_13_verdict(&self, failing: Failing, carrier: Option<Carrier>) -> Verdict {
         match (failing.reasons.first(), carrier) {
-            (None, Some(carrier)) => Verdict::allow(carrier.reason, carrier.event, carrier.until),
+            (None, Some(carrier)) => {
+                let until = sooner(carrier.until, failing.until);
+                Verdict::allow(carrier.reason, carrier.event, until)
+            }
             // Nothing fails and nothing carries: no rule allows this.
             (None, None) => Verdict {
                 decision: Decision::Deny,
                 reasons: vec![Reason::NoConsent],
                 not_before: None,
                 rests_on: None,
-                holds_until: None,
+                holds_until: failing.until,
             },
             (Some(first), _) => Verdict {
                 decision: first.decision(),
@@ -446,6 +470,8 @@ pub(super) struct Judged<'a> {
     pub grant: &'a Grant,
     pub failing: Vec<Reason>,
     pub expires_at: Option<Timestamp>,
+    /// The first instant at which this judgement might change by itself.
+    pub holds_until: Option<Timestamp>,
 }
 
 pub(super) fn judge<'a>(
@@ -455,20 +481,25 @@ pub(super) fn judge<'a>(
     at: Timestamp,
 ) -> Judged<'a> {
     let mut failing = Vec::new();
-    let Some(requirements) = rules.requirements(grant.jurisdiction.as_ref(), at) else {
+    let code = grant.jurisdiction.as_ref();
+    let next_change = rules.next_change(code, at);
+    let Some(requirements) = rules.requirements(code, at) else {
         // A missing rule never allows.
+        failing.push(Reason::EvidenceIncomplete);
         return Judged {
             grant,
-            failing: vec![Reason::EvidenceIncomplete],
+            failing,
             expires_at: None,
+            holds_until: next_change,
         };
     };
+    let mut pending_until = None;
     if grant.confirmed_at.is_none() && needs_confirmation(Some(requirements), purpose) {
         let ends = grant.mark.at.plus(requirements.confirmation_within);
-        failing.push(if at < ends {
-            Reason::ConfirmationPending
-        } else {
-            Reason::ConfirmationRequired
+        pending_until = Some(ends).filter(|end| at < *end);
+        failing.push(match pending_until {
+            Some(_) => Reason::ConfirmationPending,
+            None => Reason::ConfirmationRequired,
         });
     }
     let expires_at = expires_at(grant, requirements, purpose);
@@ -483,10 +514,26 @@ pub(super) fn judge<'a>(
     if !suffices(grant, requirements, purpose) {
         failing.push(Reason::EvidenceIncomplete);
     }
+    let future_expiry = expires_at.filter(|end| at < *end);
+    let holds_until = sooner(sooner(future_expiry, pending_until), next_change);
     Judged {
         grant,
         failing,
         expires_at,
+        holds_until,
+    }
+}
+
+/// A reassigned or wrong number voids what was consented to before, not what its new holder
+/// consents to; every other suppression outweighs all grants.
+fn voids_only(basis: SuppressionBasis) -> bool {
+    match basis {
+        SuppressionBasis::ReassignedNumber | SuppressionBasis::WrongNumber => true,
+        SuppressionBasis::Objection
+        | SuppressionBasis::PlatformStop
+        | SuppressionBasis::NationalRegistry
+        | SuppressionBasis::Complaint
+        | SuppressionBasis::CourtOrder => false,
     }
 }
 
@@ -522,16 +569,6 @@ fn suffices(grant: &Grant, requirements: &Requirements, purpose: &Purpose) -> bo
         && grant.consent_type >= requirements.consent_type
         && purpose.accepted_consent_types.contains(&grant.consent_type)
         && grant.evidence.missing(requirements.evidence).is_empty()
-}
-
-/// Whether a grant is later than a restriction: strictly, and by more than the tolerance where the
-/// two times come from different clocks.
-pub(super) fn later(grant: &Mark, restriction: &Mark, tolerance: Duration) -> bool {
-    if grant.source == restriction.source {
-        grant.at > restriction.at
-    } else {
-        grant.at > restriction.at.plus(tolerance)
-    }
 }
 
 fn sooner(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {

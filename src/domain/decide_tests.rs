@@ -429,6 +429,7 @@ fn confirmation(id: u128, request: &Event, seconds: i64) -> Event {
             request: request.event_id,
             requested_at: request.effective_at(),
             requested_source: request.time_source,
+            requested_digest: request.content_digest(),
             terms: terms("offers"),
         }],
     });

@@ -153,6 +153,8 @@ pub struct ConfirmedRequest {
     /// request does not beat a newer withdrawal).
     pub requested_at: Timestamp,
     pub requested_source: TimeSource,
+    /// Which act the request was: confirmed twice, it is one consent.
+    pub requested_digest: Digest,
     /// The request's terms, narrowed to the purposes that are confirmed.
     pub terms: Terms,
 }
@@ -222,6 +224,31 @@ pub struct Lift {
     pub sender_id: Option<SenderId>,
 }
 
+/// Which act an event reports, whoever delivers it how often: a hash over its content. Stored in
+/// hexadecimal, because readers of JSON elsewhere cut large numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(pub u64);
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        format!("{:016x}", digest.0)
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let number =
+            u64::from_str_radix(&text, 16).map_err(|_| "a digest is 16 hexadecimal digits")?;
+        if text == String::from(Self(number)) {
+            Ok(Self(number))
+        } else {
+            Err("a digest is 16 hexadecimal digits")
+        }
+    }
+}
+
 /// Why stored bytes are no event.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
@@ -264,14 +291,12 @@ impl Event {
 
     /// The same act has the same digest, however often and in what order it is delivered: ids and
     /// the time of recording are left out. Breaks ties between acts of one instant.
-    pub fn content_digest(&self) -> u64 {
+    pub fn content_digest(&self) -> Digest {
         let content = (self.event_time, self.time_source, self.spelling, &self.act);
         let bytes = serde_json::to_vec(&content).expect("as for `canonical`");
         let hash = digest::digest(&digest::SHA256, &bytes);
-        hash.as_ref()
-            .iter()
-            .take(8)
-            .fold(0, |number, byte| (number << 8) | u64::from(*byte))
+        let number = hash.as_ref().iter().take(8);
+        Digest(number.fold(0, |number, byte| (number << 8) | u64::from(*byte)))
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::address::Address;
 use super::catalog::Purpose;
-use super::event::{Declarations, NoticeShown, Terms};
+use super::event::{Declarations, Terms};
 use super::facts::evidence_of;
 use super::phone::{self, Existence};
 use super::rules::Rules;
@@ -69,12 +69,13 @@ fn refusal(field: &str, reason: RefusalReason, message: impl Into<String>) -> Re
     }
 }
 
-/// Judges a grant before it is recorded: everything that is wrong with it.
+/// Judges a grant before it is recorded: everything that is wrong with it. Each purpose comes with
+/// its place in the request.
 pub fn judge_grant(
     address: &Address,
     terms: &Terms,
     notice_purposes: Option<&[super::id::PurposeKey]>,
-    purposes: &[&Purpose],
+    purposes: &[(usize, &Purpose)],
     rules: &Rules,
     at: Timestamp,
 ) -> Vec<Refusal> {
@@ -87,7 +88,7 @@ pub fn judge_grant(
         ));
     }
     judge_declarations(&terms.declarations, rules, &mut refusals);
-    judge_notice(terms.notice.as_ref(), notice_purposes, terms, &mut refusals);
+    judge_notice(terms, notice_purposes, purposes, &mut refusals);
     judge_type(terms, purposes, rules, at, &mut refusals);
     refusals
 }
@@ -124,12 +125,12 @@ fn judge_declarations(declared: &Declarations, rules: &Rules, refusals: &mut Vec
 }
 
 fn judge_notice(
-    shown: Option<&NoticeShown>,
-    notice_purposes: Option<&[super::id::PurposeKey]>,
     terms: &Terms,
+    notice_purposes: Option<&[super::id::PurposeKey]>,
+    purposes: &[(usize, &Purpose)],
     refusals: &mut Vec<Refusal>,
 ) {
-    let Some(shown) = shown else {
+    let Some(shown) = &terms.notice else {
         if terms.consent_type != ConsentType::Implied {
             refusals.push(refusal(
                 "notice",
@@ -140,13 +141,13 @@ fn judge_notice(
         return;
     };
     let covered = notice_purposes.unwrap_or_default();
-    for (index, purpose) in terms.purposes.iter().enumerate() {
-        if !covered.contains(purpose) {
+    for (index, Purpose { key, .. }) in purposes {
+        if !covered.contains(key) {
             refusals.push(refusal(
                 &format!("purposes[{index}]"),
                 RefusalReason::NoticeDoesNotCoverPurpose,
                 format!(
-                    "notice `{}` does not name the purpose `{purpose}`",
+                    "notice `{}` does not name the purpose `{key}`",
                     shown.notice
                 ),
             ));
@@ -156,7 +157,7 @@ fn judge_notice(
 
 fn judge_type(
     terms: &Terms,
-    purposes: &[&Purpose],
+    purposes: &[(usize, &Purpose)],
     rules: &Rules,
     at: Timestamp,
     refusals: &mut Vec<Refusal>,
@@ -166,7 +167,7 @@ fn judge_type(
         .jurisdiction
         .as_ref()
         .map_or("the strict default", |code| code.as_str());
-    for (index, purpose) in purposes.iter().enumerate() {
+    for (index, purpose) in purposes {
         let accepted = purpose.accepted_consent_types.contains(&terms.consent_type)
             && requirements.is_none_or(|required| terms.consent_type >= required.consent_type);
         if accepted {
@@ -239,8 +240,8 @@ fn path_of(field: EvidenceField) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::Implied;
     use crate::domain::event::tests::{at, purpose, terms};
+    use crate::domain::event::{Implied, NoticeShown};
     use crate::domain::id::{Language, NoticeId, NoticeRef};
     use crate::domain::policy::tests::{lenient, policy};
     use crate::domain::rules::tests::{catalog, purpose_of, rules, rules_with};
@@ -260,12 +261,16 @@ mod tests {
 
     fn faults(terms: &Terms, rules: &Rules) -> Vec<(String, &'static str)> {
         let address = Address::from_phone_number("+4915112345678").unwrap();
-        let offers = purpose_of("offers", MessageClass::Marketing);
+        let purposes = terms.purposes.iter();
+        let purposes: Vec<_> = purposes
+            .map(|key| purpose_of(key.as_str(), MessageClass::Marketing))
+            .collect();
+        let placed: Vec<_> = purposes.iter().enumerate().collect();
         judge_grant(
             &address,
             terms,
             Some(&[purpose("offers")]),
-            &[&offers],
+            &placed,
             rules,
             at(1),
         )

@@ -6,9 +6,11 @@
 //! from them at an instant under given rules is [`super::decide`]'s business, and a state such as
 //! "expired" is never stored.
 
+use std::time::Duration;
+
 use super::address::Spelling;
 use super::event::{
-    Act, Event, Implied, Lift, NoticeShown, Restriction, Scope, Suppression, Terms,
+    Act, Digest, Event, Implied, Lift, NoticeShown, Restriction, Scope, Suppression, Terms,
 };
 use super::id::{EventId, JurisdictionCode, NoticeRef, PurposeKey, SenderId};
 use super::time::Timestamp;
@@ -25,7 +27,7 @@ pub struct Mark {
     pub at: Timestamp,
     pub source: TimeSource,
     /// Breaks ties of one instant independently of arrival.
-    pub digest: u64,
+    pub digest: Digest,
     pub event_id: EventId,
 }
 
@@ -41,12 +43,22 @@ impl Mark {
 
     /// Two deliveries of one act differ in their event ids; the smaller id is kept, so that the
     /// result is the same whichever arrives first.
-    fn rank(&self) -> (Timestamp, u64, std::cmp::Reverse<EventId>) {
+    fn rank(&self) -> (Timestamp, Digest, std::cmp::Reverse<EventId>) {
         (self.at, self.digest, std::cmp::Reverse(self.event_id))
     }
 
+    /// Whether this is later than `other`: strictly, and by more than the tolerance where the two
+    /// times come from different clocks, which nobody compares.
+    pub fn is_later_than(&self, other: &Self, tolerance: Duration) -> bool {
+        if self.source == other.source {
+            self.at > other.at
+        } else {
+            self.at > other.at.plus(tolerance)
+        }
+    }
+
     /// Which act it is, however often it was delivered.
-    pub const fn act(&self) -> (Timestamp, u64) {
+    pub const fn act(&self) -> (Timestamp, Digest) {
         (self.at, self.digest)
     }
 }
@@ -64,7 +76,7 @@ pub struct Grant {
     /// When it was given or, if confirmed, requested.
     pub mark: Mark,
     /// The act before it in the same slot: with one, the consent is a renewed one.
-    pub prior: Option<(Timestamp, u64)>,
+    pub prior: Option<(Timestamp, Digest)>,
     pub implied: Option<Implied>,
     pub notice: Option<NoticeRef>,
     pub processing_version: i32,
@@ -74,7 +86,8 @@ pub struct Grant {
 }
 
 /// A slot's name: an implied grant never shadows an expressed one, an import never a genuine act,
-/// a request that awaits its confirmation never a confirmed consent.
+/// a request that awaits its confirmation never a confirmed consent, and a time of one clock never
+/// one of another, because the two compare with a tolerance.
 type GrantSlot<'a> = (
     &'a PurposeKey,
     Option<&'a SenderId>,
@@ -82,6 +95,7 @@ type GrantSlot<'a> = (
     ConsentType,
     bool,
     bool,
+    TimeSource,
 );
 
 impl Grant {
@@ -93,6 +107,7 @@ impl Grant {
             self.consent_type,
             self.import,
             self.confirmed_at.is_some(),
+            self.mark.source,
         )
     }
 
@@ -152,7 +167,7 @@ pub enum Coverage {
     Everything,
 }
 
-/// The latest restriction of one kind, scope and sender.
+/// The latest restriction of one kind, scope, sender and clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restricted {
     pub kind: RestrictionKind,
@@ -161,28 +176,26 @@ pub struct Restricted {
     pub mark: Mark,
 }
 
-/// The latest suppression of one basis, scope and sender, and the latest lifting of it.
+/// The latest suppression of one basis, scope, sender, end and clock. Suppressions with different
+/// ends are kept apart: a later one that ends sooner does not shorten an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suppressed {
     pub basis: SuppressionBasis,
     pub coverage: Coverage,
     pub sender: Option<SenderId>,
-    /// `None` when only a lifting is known so far.
-    pub since: Option<(Mark, Option<Timestamp>)>,
-    pub lifted: Option<Mark>,
+    /// `None`: it holds until it is lifted.
+    pub until: Option<Timestamp>,
+    pub mark: Mark,
 }
 
-impl Suppressed {
-    /// Whether it holds at `at`. At the same instant the suppression outweighs its lifting. One
-    /// that is recorded holds at once, whatever `at` says.
-    pub fn holds(&self, at: Timestamp) -> bool {
-        let Some((since, until)) = self.since else {
-            return false;
-        };
-        let lifted = self.lifted.is_some_and(|lift| lift.at > since.at);
-        let ended = until.is_some_and(|until| at >= until);
-        !lifted && !ended
-    }
+/// The latest lifting of suppressions of one basis, scope and sender, by one clock. It reaches all
+/// that came before it, whatever their end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lifted {
+    pub basis: SuppressionBasis,
+    pub coverage: Coverage,
+    pub sender: Option<SenderId>,
+    pub mark: Mark,
 }
 
 /// All that is known of a subject. Slots are kept sorted, so that equal facts are equal bytes.
@@ -192,6 +205,7 @@ pub struct Facts {
     pub asks: Vec<Ask>,
     pub restrictions: Vec<Restricted>,
     pub suppressions: Vec<Suppressed>,
+    pub lifts: Vec<Lifted>,
 }
 
 impl Facts {
@@ -211,7 +225,8 @@ impl Facts {
         let asks = self.asks.capacity() * (size_of::<Ask>() + 2 * TEXT);
         let restrictions = self.restrictions.capacity() * (size_of::<Restricted>() + 2 * TEXT);
         let suppressions = self.suppressions.capacity() * (size_of::<Suppressed>() + 2 * TEXT);
-        grants + asks + restrictions + suppressions
+        let lifts = self.lifts.capacity() * (size_of::<Lifted>() + 2 * TEXT);
+        grants + asks + restrictions + suppressions + lifts
     }
 
     /// Adds one event. Total: every event that can be read can be applied, and twice is once.
@@ -224,6 +239,7 @@ impl Facts {
                     let requested = Mark {
                         at: request.requested_at,
                         source: request.requested_source,
+                        digest: request.requested_digest,
                         ..mark
                     };
                     self.give(&request.terms, event.spelling, requested, Some(mark.at));
@@ -307,8 +323,9 @@ impl Facts {
 
     fn restrict(&mut self, restriction: &Restriction, mark: Mark) {
         for coverage in coverages(&restriction.scope) {
-            let slot =
-                |known: &Restricted| (known.kind, known.coverage.clone(), known.sender.clone());
+            let slot = |known: &Restricted| {
+                (known.kind, known.coverage.clone(), known.sender.clone(), known.mark.source)
+            };
             let new = Restricted {
                 kind: restriction.kind,
                 coverage,
@@ -327,51 +344,72 @@ impl Facts {
 
     fn suppress(&mut self, suppression: &Suppression, mark: Mark) {
         for coverage in coverages(&suppression.scope) {
-            let slot =
-                self.suppression(suppression.basis, coverage, suppression.sender_id.as_ref());
-            let newer = slot
-                .since
-                .is_none_or(|(known, _)| mark.rank() > known.rank());
-            if newer {
-                slot.since = Some((mark, suppression.until));
+            let slot = |known: &Suppressed| {
+                let place = (known.basis, known.coverage.clone(), known.sender.clone());
+                (place, known.until, known.mark.source)
+            };
+            let new = Suppressed {
+                basis: suppression.basis,
+                coverage,
+                sender: suppression.sender_id.clone(),
+                until: suppression.until,
+                mark,
+            };
+            match self
+                .suppressions
+                .binary_search_by(|known| slot(known).cmp(&slot(&new)))
+            {
+                Ok(index) => raise(&mut self.suppressions[index].mark, mark),
+                Err(index) => self.suppressions.insert(index, new),
             }
         }
     }
 
     fn lift(&mut self, lift: &Lift, mark: Mark) {
         for coverage in coverages(&lift.scope) {
-            let slot = self.suppression(lift.basis, coverage, lift.sender_id.as_ref());
-            if slot.lifted.is_none_or(|known| mark.rank() > known.rank()) {
-                slot.lifted = Some(mark);
+            let slot = |known: &Lifted| {
+                (
+                    known.basis,
+                    known.coverage.clone(),
+                    known.sender.clone(),
+                    known.mark.source,
+                )
+            };
+            let sender = lift.sender_id.clone();
+            let new = Lifted {
+                basis: lift.basis,
+                coverage,
+                sender,
+                mark,
+            };
+            match self
+                .lifts
+                .binary_search_by(|known| slot(known).cmp(&slot(&new)))
+            {
+                Ok(index) => raise(&mut self.lifts[index].mark, mark),
+                Err(index) => self.lifts.insert(index, new),
             }
         }
     }
 
-    fn suppression(
-        &mut self,
-        basis: SuppressionBasis,
-        coverage: Coverage,
-        sender: Option<&SenderId>,
-    ) -> &mut Suppressed {
-        let name = |known: &Suppressed| (known.basis, known.coverage.clone(), known.sender.clone());
-        let new = Suppressed {
-            basis,
-            coverage,
-            sender: sender.cloned(),
-            since: None,
-            lifted: None,
-        };
-        let index = match self
-            .suppressions
-            .binary_search_by(|known| name(known).cmp(&name(&new)))
-        {
-            Ok(index) => index,
-            Err(index) => {
-                self.suppressions.insert(index, new);
-                index
-            }
-        };
-        &mut self.suppressions[index]
+    /// The suppressions that hold at `at`: neither ended nor lifted by something later. At the same
+    /// instant the suppression outweighs its lifting, and against another clock the lifting must be
+    /// later by more than `tolerance`. One that is recorded holds at once, whatever `at` says.
+    pub fn suppressions_at(
+        &self,
+        at: Timestamp,
+        tolerance: Duration,
+    ) -> impl Iterator<Item = &Suppressed> {
+        self.suppressions.iter().filter(move |suppressed| {
+            let ended = suppressed.until.is_some_and(|until| at >= until);
+            let lifted = self.lifts.iter().any(|lift| {
+                lift.basis == suppressed.basis
+                    && lift.coverage == suppressed.coverage
+                    && lift.sender == suppressed.sender
+                    && lift.mark.is_later_than(&suppressed.mark, tolerance)
+            });
+            !ended && !lifted
+        })
     }
 }
 
@@ -425,6 +463,13 @@ mod tests {
     use super::*;
     use crate::domain::event::tests::{at, event, purpose, terms, withdrawal};
     use crate::domain::event::{Confirmation, ConfirmedRequest, SCHEMA};
+    use crate::domain::vocabulary::IndicationMethod;
+
+    fn holds(facts: &Facts, seconds: i64) -> Vec<&Suppressed> {
+        facts
+            .suppressions_at(at(seconds), Duration::from_mins(5))
+            .collect()
+    }
 
     fn given(id: u128, seconds: i64) -> Event {
         event(id, at(seconds), Act::ConsentGiven(terms("offers")))
@@ -487,6 +532,7 @@ mod tests {
                     request: request.event_id,
                     requested_at: request.effective_at(),
                     requested_source: request.time_source,
+                    requested_digest: request.content_digest(),
                     terms: terms("offers"),
                 }],
             }),
@@ -529,15 +575,16 @@ mod tests {
         let (stop, resume) = (suppression(1, 100), lift(2, 200));
         let facts = Facts::fold([&resume, &stop]);
         assert_eq!(facts, Facts::fold([&stop, &resume]));
-        assert!(!facts.suppressions[0].holds(at(300)));
+        assert!(holds(&facts, 300).is_empty());
         let again = Facts::fold([&stop, &resume, &suppression(3, 250)]);
-        assert!(again.suppressions[0].holds(at(260)));
-        assert!(
-            again.suppressions[0].holds(at(0)),
+        assert_eq!(holds(&again, 260).len(), 1);
+        assert_eq!(
+            holds(&again, 0).len(),
+            1,
             "what is recorded holds whatever the question's time"
         );
         let only_lift = Facts::fold([&resume]);
-        assert!(!only_lift.suppressions[0].holds(at(300)));
+        assert!(holds(&only_lift, 300).is_empty());
     }
 
     #[test]

@@ -7,8 +7,8 @@
 use uuid::Uuid;
 
 use super::address::Spelling;
-use super::event::Implied;
-use super::facts::{Ask, Coverage, Facts, Grant, Mark, Restricted, Suppressed};
+use super::event::{Digest, Implied};
+use super::facts::{Ask, Coverage, Facts, Grant, Lifted, Mark, Restricted, Suppressed};
 use super::id::{EventId, JurisdictionCode, Language, NoticeId, NoticeRef, PurposeKey, SenderId};
 use super::time::Timestamp;
 use super::vocabulary::{
@@ -38,7 +38,7 @@ impl Facts {
             out.mark(&grant.mark);
             out.option(grant.prior, |out, (time, digest)| {
                 out.time(time);
-                out.u64(digest);
+                out.u64(digest.0);
             });
             out.option(grant.implied, |out, implied| {
                 out.byte(implied.basis.code());
@@ -75,11 +75,16 @@ impl Facts {
             out.option(suppression.sender.as_ref(), |out, sender| {
                 out.text(sender.as_str())
             });
-            out.option(suppression.since, |out, (mark, until)| {
-                out.mark(&mark);
-                out.option(until, Writer::time);
+            out.option(suppression.until, Writer::time);
+            out.mark(&suppression.mark);
+        });
+        out.many(&self.lifts, |out, lift| {
+            out.byte(lift.basis.code());
+            out.coverage(&lift.coverage);
+            out.option(lift.sender.as_ref(), |out, sender| {
+                out.text(sender.as_str())
             });
-            out.option(suppression.lifted, |out, mark| out.mark(&mark));
+            out.mark(&lift.mark);
         });
         out.0
     }
@@ -110,9 +115,16 @@ impl Facts {
                     basis: input.code(SuppressionBasis::from_code, "suppression basis")?,
                     coverage: input.coverage()?,
                     sender: input.option(Reader::sender)?,
-                    since: input
-                        .option(|input| Ok((input.mark()?, input.option(Reader::time)?)))?,
-                    lifted: input.option(Reader::mark)?,
+                    until: input.option(Reader::time)?,
+                    mark: input.mark()?,
+                })
+            })?,
+            lifts: input.many(|input| {
+                Ok(Lifted {
+                    basis: input.code(SuppressionBasis::from_code, "suppression basis")?,
+                    coverage: input.coverage()?,
+                    sender: input.option(Reader::sender)?,
+                    mark: input.mark()?,
                 })
             })?,
         };
@@ -133,7 +145,7 @@ fn read_grant(input: &mut Reader<'_>) -> Result<Grant, UnreadableFacts> {
         import: input.bool()?,
         confirmed_at: input.option(Reader::time)?,
         mark: input.mark()?,
-        prior: input.option(|input| Ok((input.time()?, input.u64()?)))?,
+        prior: input.option(|input| Ok((input.time()?, Digest(input.u64()?))))?,
         implied: input.option(|input| {
             Ok(Implied {
                 basis: input.code(ImpliedBasis::from_code, "implied basis")?,
@@ -212,7 +224,7 @@ impl Writer {
     fn mark(&mut self, mark: &Mark) {
         self.time(mark.at);
         self.byte(mark.source.code());
-        self.u64(mark.digest);
+        self.u64(mark.digest.0);
         self.0.extend_from_slice(mark.event_id.0.as_bytes());
     }
 
@@ -328,7 +340,7 @@ impl Reader<'_> {
         Ok(Mark {
             at: self.time()?,
             source: self.code(TimeSource::from_code, "time source")?,
-            digest: self.u64()?,
+            digest: Digest(self.u64()?),
             event_id: EventId(Uuid::from_bytes(self.array()?)),
         })
     }

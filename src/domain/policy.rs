@@ -95,23 +95,36 @@ impl Policy {
         self.entry(code, at).map(|(_, entry)| &entry.requirements)
     }
 
+    /// The first instant after `at` at which another entry might answer for `code`.
+    pub fn next_change(&self, code: Option<&JurisdictionCode>, at: Timestamp) -> Option<Timestamp> {
+        chain(code)
+            .filter_map(|name| self.jurisdictions.get(name))
+            .flatten()
+            .flat_map(|entry| [Some(entry.effective_from), entry.effective_to])
+            .flatten()
+            .filter(|boundary| *boundary > at)
+            .min()
+    }
+
     /// As [`Policy::requirements`], with the jurisdiction that answered and its source.
     pub fn entry(
         &self,
         code: Option<&JurisdictionCode>,
         at: Timestamp,
     ) -> Option<(&JurisdictionCode, &Entry)> {
-        let own = code.map(JurisdictionCode::as_str);
-        let country = code.map(JurisdictionCode::country);
-        [own, country, Some(DEFAULT)]
-            .into_iter()
-            .flatten()
-            .find_map(|name| {
-                let (code, entries) = self.jurisdictions.get_key_value(name)?;
-                let entry = entries.iter().find(|entry| entry.holds(at))?;
-                Some((code, entry))
-            })
+        chain(code).find_map(|name| {
+            let (code, entries) = self.jurisdictions.get_key_value(name)?;
+            let entry = entries.iter().find(|entry| entry.holds(at))?;
+            Some((code, entry))
+        })
     }
+}
+
+/// Where to look for an entry: the part of a country, the country, the strict default.
+fn chain(code: Option<&JurisdictionCode>) -> impl Iterator<Item = &str> {
+    let own = code.map(JurisdictionCode::as_str);
+    let country = code.map(JurisdictionCode::country);
+    [own, country, Some(DEFAULT)].into_iter().flatten()
 }
 
 impl Entry {

@@ -50,6 +50,12 @@ impl Rules {
         &self.version
     }
 
+    /// The first instant after `at` at which [`Rules::requirements`] might answer otherwise.
+    pub fn next_change(&self, code: Option<&JurisdictionCode>, at: Timestamp) -> Option<Timestamp> {
+        let code = code.or(self.catalog.business.default_jurisdiction.as_ref());
+        self.policy.next_change(code, at)
+    }
+
     /// What holds for a record of this jurisdiction; the business's default where it has none.
     pub fn requirements(
         &self,

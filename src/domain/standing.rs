@@ -5,7 +5,7 @@
 
 use super::address::Spelling;
 use super::catalog::Purpose;
-use super::decide::{Judged, judge, later};
+use super::decide::{Judged, judge};
 use super::event::{Event, Terms};
 use super::facts::{Coverage, Facts, Grant, Mark, Restricted};
 use super::id::{EventId, SenderId};
@@ -40,7 +40,10 @@ pub fn standing(
         .max_by_key(|restricted| (restricted.mark.at, restricted.kind));
     let outlived = |grant: &Grant| {
         restrictions(facts, purpose, sender).all(|restricted| {
-            grant.is_genuine_act() && later(&grant.mark, &restricted.mark, rules.clock_tolerance)
+            grant.is_genuine_act()
+                && grant
+                    .mark
+                    .is_later_than(&restricted.mark, rules.clock_tolerance)
         })
     };
     let best = facts
@@ -55,8 +58,8 @@ pub fn standing(
                 .map_or(u8::MAX, |reason| reason.code());
             (
                 first,
-                judged.grant.consent_type,
                 !judged.grant.import,
+                judged.grant.consent_type,
                 judged.grant.mark.at,
             )
         });
@@ -97,7 +100,10 @@ fn restrictions<'a>(
         let in_scope = match &restricted.coverage {
             Coverage::Purpose(key) => *key == purpose.key,
             Coverage::AllMarketing => purpose.message_class == MessageClass::Marketing,
-            Coverage::Everything => !purpose.requested_by_recipient,
+            Coverage::Everything => {
+                !(purpose.requested_by_recipient
+                    && purpose.message_class == MessageClass::Authentication)
+            }
         };
         let sender_matches = restricted
             .sender
@@ -162,7 +168,7 @@ pub fn effect_of(
     let mark = Mark::of(event);
     let genuine = !terms.is_import() && terms.consent_type != ConsentType::Implied;
     let stands = restrictions(facts, purpose, terms.sender_id.as_ref())
-        .all(|restricted| genuine && later(&mark, &restricted.mark, rules.clock_tolerance));
+        .all(|restricted| genuine && mark.is_later_than(&restricted.mark, rules.clock_tolerance));
     let is_latest = facts
         .grants
         .iter()

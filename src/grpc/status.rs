@@ -16,6 +16,10 @@ const DOMAIN: &str = "consentgate";
 
 /// gRPC keeps details in a header: more violations than this would not fit with the message.
 const MAX_VIOLATIONS: usize = 32;
+/// Bytes of the header for violations as they are encoded; clients take as little as 8 KiB in all.
+const VIOLATIONS_ROOM: usize = 6_000;
+/// The most characters of a field's name or of what is wrong with it.
+const MAX_TEXT: usize = 200;
 
 const RETRY_SOON: Duration = Duration::from_millis(50);
 const RETRY_LATER: Duration = Duration::from_secs(1);
@@ -66,31 +70,44 @@ pub fn of(error: &Error) -> Status {
     }
 }
 
-/// Every violated field at once, and the first one's reason.
+/// Violated fields, as many as a header takes, and the first one's reason.
 fn invalid(violations: &[crate::consents::Violation]) -> Status {
-    let shown = violations.iter().take(MAX_VIOLATIONS);
-    let fields: Vec<FieldViolation> = shown
-        .clone()
-        .map(|v| FieldViolation::new(v.field.clone(), v.message.clone()))
-        .collect();
-    let first = violations.first();
+    let mut room = VIOLATIONS_ROOM;
+    let (mut fields, mut message) = (Vec::new(), Vec::new());
+    for violation in violations.iter().take(MAX_VIOLATIONS) {
+        let (field, what) = (shortened(&violation.field), shortened(&violation.message));
+        let line = format!("{field}: {what} ({})", violation.reason);
+        // The message is percent-encoded, the details are base64.
+        let encoded = line.bytes().map(|byte| if byte.is_ascii_graphic() || byte == b' ' { 1 } else { 3 });
+        let size = encoded.sum::<usize>() + (field.len() + what.len()) * 4 / 3;
+        if size > room && !fields.is_empty() {
+            break;
+        }
+        room = room.saturating_sub(size);
+        fields.push(FieldViolation::new(field, what));
+        message.push(line);
+    }
+    let more = violations.len() - fields.len();
+    if more > 0 {
+        message.push(format!("and {more} more"));
+    }
+    let first = fields.first().map(|first| ("field".to_owned(), first.field.clone()));
+    let word = violations.first().map_or(reason::FIELD_INVALID, |v| v.reason);
     let mut details = ErrorDetails::with_bad_request(fields);
-    let metadata = first.map(|v| ("field".to_owned(), v.field.clone()));
-    let word = first.map_or(reason::FIELD_INVALID, |v| v.reason);
     details.set_error_info(
         word,
         DOMAIN,
-        metadata
-            .into_iter()
-            .collect::<std::collections::HashMap<_, _>>(),
+        first.into_iter().collect::<std::collections::HashMap<_, _>>(),
     );
-    let mut message: Vec<String> = shown
-        .map(|v| format!("{}: {} ({})", v.field, v.message, v.reason))
-        .collect();
-    if violations.len() > MAX_VIOLATIONS {
-        message.push(format!("and {} more", violations.len() - MAX_VIOLATIONS));
-    }
     Status::with_error_details(Code::InvalidArgument, message.join("; "), details)
+}
+
+/// A text that a caller may have made long.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    }
 }
 
 /// Something of this name exists with other content.

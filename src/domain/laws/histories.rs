@@ -244,6 +244,7 @@ fn confirmation_of_all(requests: &[(&Event, &Terms)]) -> Act {
         request: request.event_id,
         requested_at: request.effective_at(),
         requested_source: request.time_source,
+        requested_digest: request.content_digest(),
         terms: (*terms).clone(),
     };
     Act::ConsentConfirmed(Confirmation {

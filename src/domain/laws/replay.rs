@@ -17,7 +17,6 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    #[ignore = "decide.rs: what needs no grant asks for no rule"]
     fn without_a_rule_nothing_is_allowed(case in case()) {
         prop_assert!(!allows(&case.under(no_policy())));
     }

@@ -11,7 +11,6 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::cases::{Case, case, crowded};
-use super::found::is_open;
 use super::histories::{instant, suppression};
 use super::model::deciding;
 use super::*;
@@ -64,7 +63,7 @@ proptest! {
     #[test]
     fn one_more_restricting_act_never_allows(case in case(), stop in restricting()) {
         let after = case.and(stop);
-        prop_assert!(is_open(&after) || allows(&case) || !allows(&after));
+        prop_assert!(allows(&case) || !allows(&after));
     }
 
     #[test]
@@ -77,7 +76,7 @@ proptest! {
             suppression.until = ends;
         }
         let after = case.and(Event { act, ..other });
-        prop_assert!(is_open(&after) || allows(&case) || !allows(&after));
+        prop_assert!(allows(&case) || !allows(&after));
     }
 
     #[test]
@@ -94,7 +93,7 @@ proptest! {
             let mut asked = suppressed.clone();
             asked.inbound = Some(time.plus(Duration::from_secs(10)));
             prop_assert_eq!(suppressed.verdict().decision, Decision::Deny);
-            let reached = is_open(&asked) || !allows(&asked);
+            let reached = !allows(&asked);
             prop_assert!(reached, "after a message of the person");
             if !holder_changed {
                 let again = consents_anew(&suppressed, suppressed.afterwards(), TimeSource::Caller);
@@ -106,9 +105,6 @@ proptest! {
     #[test]
     fn the_decision_is_that_of_the_naive_model(case in case()) {
         let (verdict, expected) = (case.verdict(), deciding(&case));
-        if is_open(&case) {
-            return Ok(());
-        }
         if case.class == MessageClass::OptOutConfirmation {
             prop_assert_ne!(verdict.decision, Decision::Allow);
         } else {

@@ -11,7 +11,7 @@ use crate::domain::catalog::{Business, BusinessCatalog, Notice, Purpose, Sender}
 use crate::domain::id::BusinessId;
 use crate::domain::policy::Policy;
 use crate::domain::rules::Rules;
-use crate::keys::{BusinessKeys, Keyring};
+use crate::keys::Keyring;
 use crate::ledger::{self, Offset, SystemRecord};
 use crate::policy;
 
@@ -50,6 +50,8 @@ pub(super) struct Snapshot {
     pub(super) applied: Offset,
     policy: Option<Arc<Policy>>,
     businesses: BTreeMap<BusinessId, Arc<Compiled>>,
+    /// Changed and not compiled yet. Compiling hashes a whole catalogue: once per catching up.
+    changed: BTreeMap<BusinessId, BusinessCatalog>,
 }
 
 impl Snapshot {
@@ -67,12 +69,7 @@ impl Snapshot {
 
     /// Applies the next change. A change that does not read stops everything: a catalogue with a
     /// hole could let a held sender send.
-    pub(super) fn apply(
-        &mut self,
-        record: &SystemRecord,
-        keyring: &Keyring,
-        tolerance: Duration,
-    ) -> Result<(), Error> {
+    pub(super) fn apply(&mut self, record: &SystemRecord) -> Result<(), Error> {
         let corrupt = |fault: String| ledger::Error::Corrupt {
             table: "system_event",
             key: format!("offset {}", record.offset.0),
@@ -84,87 +81,79 @@ impl Snapshot {
         let change: Change =
             serde_json::from_str(&record.body).map_err(|fault| corrupt(fault.to_string()))?;
         match change {
-            Change::Policy { text } => self.adopt(policy::load(&text)?, tolerance),
+            Change::Policy { text } => {
+                self.policy = Some(Arc::new(policy::load(&text)?));
+                for (id, known) in &self.businesses {
+                    self.changed
+                        .entry(id.clone())
+                        .or_insert_with(|| known.catalog().clone());
+                }
+            }
             Change::Business(business) => {
                 let id = business.business_id.clone();
-                let keys = match self.businesses.get(&id) {
-                    Some(known) => Arc::clone(&known.keys),
-                    None => Arc::new(keyring.business_keys(&id)),
-                };
-                let mut catalog = match self.businesses.get(&id) {
-                    Some(known) => known.catalog().clone(),
-                    None => BusinessCatalog::new(business.clone()),
-                };
-                catalog.business = business;
-                self.compile(catalog, keys, tolerance);
+                match self.catalog_of(&id) {
+                    Some(catalog) => catalog.business = business,
+                    None => {
+                        self.changed.insert(id, BusinessCatalog::new(business));
+                    }
+                }
             }
             Change::Sender {
                 business_id,
                 sender,
             } => {
-                self.amend(&business_id, tolerance, |catalog| {
-                    catalog.senders.insert(sender.sender_id.clone(), sender);
-                })
-                .map_err(corrupt)?;
+                let catalog = self.existing(&business_id).map_err(corrupt)?;
+                catalog.senders.insert(sender.sender_id.clone(), sender);
             }
             Change::Purpose {
                 business_id,
                 purpose,
             } => {
-                self.amend(&business_id, tolerance, |catalog| {
-                    catalog.purposes.insert(purpose.key.clone(), purpose);
-                })
-                .map_err(corrupt)?;
+                let catalog = self.existing(&business_id).map_err(corrupt)?;
+                catalog.purposes.insert(purpose.key.clone(), purpose);
             }
             Change::Notice {
                 business_id,
                 notice,
             } => {
-                self.amend(&business_id, tolerance, |catalog| {
-                    catalog.notices.insert(notice.name.clone(), notice);
-                })
-                .map_err(corrupt)?;
+                let catalog = self.existing(&business_id).map_err(corrupt)?;
+                catalog.notices.insert(notice.name.clone(), notice);
             }
         }
         self.applied = record.offset;
         Ok(())
     }
 
-    fn adopt(&mut self, policy: Policy, tolerance: Duration) {
-        self.policy = Some(Arc::new(policy));
-        for known in self.businesses.clone().into_values() {
-            self.compile(known.catalog().clone(), Arc::clone(&known.keys), tolerance);
+    fn catalog_of(&mut self, business: &BusinessId) -> Option<&mut BusinessCatalog> {
+        if !self.changed.contains_key(business) {
+            let known = self.businesses.get(business)?.catalog().clone();
+            self.changed.insert(business.clone(), known);
         }
+        self.changed.get_mut(business)
     }
 
-    fn amend(
-        &mut self,
-        business: &BusinessId,
-        tolerance: Duration,
-        change: impl FnOnce(&mut BusinessCatalog),
-    ) -> Result<(), String> {
-        let known = self
-            .businesses
-            .get(business)
-            .ok_or_else(|| format!("business `{business}` was never created"))?;
-        let mut catalog = known.catalog().clone();
-        change(&mut catalog);
-        let keys = Arc::clone(&known.keys);
-        self.compile(catalog, keys, tolerance);
-        Ok(())
+    fn existing(&mut self, business: &BusinessId) -> Result<&mut BusinessCatalog, String> {
+        self.catalog_of(business)
+            .ok_or_else(|| format!("business `{business}` was never created"))
     }
 
-    /// Before the first policy nothing can be allowed: an empty one has no rule for anything.
-    fn compile(&mut self, catalog: BusinessCatalog, keys: Arc<BusinessKeys>, tolerance: Duration) {
+    /// Compiles the rules of every business that changed. Before the first policy nothing can be
+    /// allowed: an empty one has no rule for anything.
+    pub(super) fn compile(&mut self, keyring: &Keyring, tolerance: Duration) {
         let policy = self.policy.clone().unwrap_or_else(|| {
             Arc::new(Policy {
                 jurisdictions: BTreeMap::new(),
                 sha256: String::new(),
             })
         });
-        let id = catalog.business.business_id.clone();
-        let rules = Rules::compile(policy, Arc::new(catalog), tolerance);
-        self.businesses
-            .insert(id, Arc::new(Compiled { rules, keys }));
+        for (id, catalog) in std::mem::take(&mut self.changed) {
+            let keys = match self.businesses.get(&id) {
+                Some(known) => Arc::clone(&known.keys),
+                None => Arc::new(keyring.business_keys(&id)),
+            };
+            let rules = Rules::compile(Arc::clone(&policy), Arc::new(catalog), tolerance);
+            self.businesses
+                .insert(id, Arc::new(Compiled { rules, keys }));
+        }
     }
 }

@@ -162,10 +162,11 @@ impl Catalog {
                 break;
             }
             for record in &page {
-                snapshot.apply(record, &self.keyring, self.clock_tolerance)?;
+                snapshot.apply(record)?;
             }
         }
         if snapshot.applied != before {
+            snapshot.compile(&self.keyring, self.clock_tolerance);
             self.snapshot.store(Arc::new(snapshot));
         }
         Ok(())
@@ -177,6 +178,9 @@ impl Catalog {
         decide: impl Fn(&Snapshot, Timestamp) -> Result<(Option<Change>, T), Error>,
     ) -> Result<T, Error> {
         let _following = self.following.lock().await;
+        // What is in memory may be older than a change that committed and did not say so: what is
+        // already as wanted must be so in the ledger.
+        self.follow().await?;
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot.load_full();
             let now = self.clock.now();
@@ -461,17 +465,9 @@ fn refuse(faults: Vec<Fault>) -> Result<(), Error> {
 fn refuse_taken_name(sender: &Sender, catalog: &BusinessCatalog) -> Result<(), Error> {
     match validate::name_taken(sender, catalog) {
         None => Ok(()),
-        Some(name) => {
-            let field = if *name == sender.sender_id {
-                "sender_id"
-            } else {
-                "aliases"
-            };
-            Err(invalid(
-                field,
-                format!("`{name}` is the name of another sender already"),
-            ))
-        }
+        Some(name) => Err(Error::AlreadyExists {
+            what: format!("another sender named `{name}`"),
+        }),
     }
 }
 

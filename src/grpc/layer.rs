@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument;
@@ -23,25 +24,29 @@ use crate::telemetry::Rpcs;
 const TIMEOUT: &str = "grpc-timeout";
 const STATUS: &str = "grpc-status";
 
-/// When a caller stops waiting; `None`: never.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadline(Option<Instant>);
+/// When a caller stops waiting (`None`: never), and where writes go that outlive it.
+#[derive(Debug, Clone, Default)]
+pub struct Deadline {
+    at: Option<Instant>,
+    writes: TaskTracker,
+}
 
 impl Deadline {
     /// Reads `grpc-timeout`. A little earlier than the caller's own, so that our answer and not the
     /// transport's timer ends the call.
-    fn from_headers(headers: &HeaderMap) -> Self {
+    fn from_headers(headers: &HeaderMap, writes: TaskTracker) -> Self {
         let timeout = headers
             .get(TIMEOUT)
             .and_then(|value| parse_timeout(value.to_str().ok()?));
-        Self(timeout.and_then(|timeout| {
+        let at = timeout.and_then(|timeout| {
             let margin = (timeout / 10).min(Duration::from_millis(10));
             Instant::now().checked_add(timeout - margin)
-        }))
+        });
+        Self { at, writes }
     }
 
     async fn passed(self) {
-        match self.0 {
+        match self.at {
             Some(instant) => tokio::time::sleep_until(instant).await,
             None => std::future::pending().await,
         }
@@ -69,11 +74,7 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 
 /// The deadline of a call.
 pub(super) fn deadline<T>(request: &tonic::Request<T>) -> Deadline {
-    request
-        .extensions()
-        .get()
-        .copied()
-        .unwrap_or(Deadline(None))
+    request.extensions().get().cloned().unwrap_or_default()
 }
 
 /// Answers a call that changes nothing; stops working on it when its deadline passes.
@@ -96,7 +97,7 @@ pub(super) async fn write<T: Send + 'static>(
     deadline: Deadline,
     call: impl Future<Output = Result<T, Status>> + Send + 'static,
 ) -> Result<T, Status> {
-    let task = tokio::spawn(call.in_current_span());
+    let task = deadline.writes.spawn(call.in_current_span());
     tokio::select! {
         biased;
         answer = task => answer.unwrap_or_else(|error| {
@@ -114,6 +115,8 @@ pub(super) async fn write<T: Send + 'static>(
 pub struct CallLayer {
     pub rpcs: Rpcs,
     pub clock: Arc<dyn Clock>,
+    /// Writes that have begun: a shutdown waits for them.
+    pub writes: TaskTracker,
 }
 
 impl<S> Layer<S> for CallLayer {
@@ -149,11 +152,15 @@ where
     }
 
     fn call(&mut self, mut request: Request<In>) -> Self::Future {
-        let CallLayer { rpcs, clock } = self.shared.clone();
+        let CallLayer {
+            rpcs,
+            clock,
+            writes,
+        } = self.shared.clone();
         let started = clock.steady();
         let method = rpcs.method(request.uri().path());
         let span = rpcs.span(method, request.headers());
-        let deadline = Deadline::from_headers(request.headers());
+        let deadline = Deadline::from_headers(request.headers(), writes);
         request.extensions_mut().insert(deadline);
         let call = self.inner.call(request).instrument(span.clone());
         Box::pin(async move {
@@ -284,7 +291,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_read_ends_at_its_deadline_and_a_write_goes_on() {
-        let soon = || Deadline(Some(Instant::now() + Duration::from_millis(5)));
+        let soon = || Deadline {
+            at: Some(Instant::now() + Duration::from_millis(5)),
+            ..Deadline::default()
+        };
         let late = read(soon(), std::future::pending::<Result<(), Status>>())
             .await
             .unwrap_err();

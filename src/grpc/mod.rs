@@ -16,6 +16,7 @@ pub mod status;
 use std::sync::Arc;
 
 use prost::Message;
+use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
@@ -42,6 +43,7 @@ pub fn router(
     health: &Health,
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
+    writes: &TaskTracker,
 ) -> Router<Stack<CallLayer, Identity>> {
     let rpcs = Rpcs::new(metrics, methods().iter().map(String::as_str));
     let mut server = Server::builder()
@@ -57,6 +59,7 @@ pub fn router(
         .layer(CallLayer {
             rpcs,
             clock: Arc::clone(clock),
+            writes: writes.clone(),
         })
         .add_routes(routes(config, consents, health))
 }

@@ -78,7 +78,13 @@ fn invalid(violations: &[crate::consents::Violation]) -> Status {
         let (field, what) = (shortened(&violation.field), shortened(&violation.message));
         let line = format!("{field}: {what} ({})", violation.reason);
         // The message is percent-encoded, the details are base64.
-        let encoded = line.bytes().map(|byte| if byte.is_ascii_graphic() || byte == b' ' { 1 } else { 3 });
+        let encoded = line.bytes().map(|byte| {
+            if byte.is_ascii_graphic() || byte == b' ' {
+                1
+            } else {
+                3
+            }
+        });
         let size = encoded.sum::<usize>() + (field.len() + what.len()) * 4 / 3;
         if size > room && !fields.is_empty() {
             break;
@@ -91,13 +97,19 @@ fn invalid(violations: &[crate::consents::Violation]) -> Status {
     if more > 0 {
         message.push(format!("and {more} more"));
     }
-    let first = fields.first().map(|first| ("field".to_owned(), first.field.clone()));
-    let word = violations.first().map_or(reason::FIELD_INVALID, |v| v.reason);
+    let first = fields
+        .first()
+        .map(|first| ("field".to_owned(), first.field.clone()));
+    let word = violations
+        .first()
+        .map_or(reason::FIELD_INVALID, |v| v.reason);
     let mut details = ErrorDetails::with_bad_request(fields);
     details.set_error_info(
         word,
         DOMAIN,
-        first.into_iter().collect::<std::collections::HashMap<_, _>>(),
+        first
+            .into_iter()
+            .collect::<std::collections::HashMap<_, _>>(),
     );
     Status::with_error_details(Code::InvalidArgument, message.join("; "), details)
 }

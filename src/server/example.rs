@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use super::Error;
 use crate::consents::Consents;
-use crate::grpc::convert::write;
+use crate::domain;
+use crate::grpc::convert::{WireTimestamp as Timestamp, wire_time, write};
 use crate::grpc::proto;
 
 /// The catalogue of `examples/acme`.
@@ -251,10 +252,9 @@ fn word<E: Into<i32>>(text: &str, prefix: &str, read: impl Fn(&str) -> Option<E>
     }
 }
 
-fn time(text: &str) -> Option<prost_types::Timestamp> {
+fn time(text: &str) -> Option<Timestamp> {
     let time: jiff::Timestamp = text.parse().ok()?;
-    Some(prost_types::Timestamp {
-        seconds: time.as_second(),
-        nanos: time.subsec_nanosecond(),
-    })
+    Some(wire_time(domain::time::Timestamp::from_micros(
+        time.as_microsecond(),
+    )))
 }

@@ -85,6 +85,9 @@ impl From<ledger::Error> for Error {
 /// How often answers of old calls are forgotten.
 const SWEEP: Duration = Duration::from_hours(1);
 
+/// How long leaving the ledger may take. A statement of a call that was cut off is not waited for.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// A server that listens and has yet to serve.
 #[derive(Debug)]
 pub struct Server {
@@ -203,6 +206,7 @@ impl Server {
             &self.health,
             &self.clock,
             &self.metrics,
+            &self.writes,
         );
         let serving = router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
         let mut serving = tokio::spawn(serving);
@@ -226,8 +230,13 @@ impl Server {
         stop.cancel();
         // The sweeper ends with `stop`; a panic in it was logged and changes nothing here.
         let _ = sweeper.await;
-        self.keeper.release().await;
-        self.ledger.close().await;
+        let farewell = async {
+            self.keeper.release().await;
+            self.ledger.close().await;
+        };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            tracing::warn!("the database still works for calls that were cut off: left as it is");
+        }
         tracing::info!("stopped");
         result
     }

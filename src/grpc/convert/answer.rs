@@ -138,11 +138,7 @@ pub fn standings(standings: Standings) -> proto::GetConsentResponse {
         records: records
             .map(|(purpose, sender, stands)| standing(&purpose, sender, stands))
             .collect(),
-        suppressions: standings
-            .suppressions
-            .iter()
-            .filter_map(suppression)
-            .collect(),
+        suppressions: standings.suppressions.iter().map(suppression).collect(),
         consistency_token: standings.token,
     }
 }
@@ -183,21 +179,21 @@ fn standing(
     }
 }
 
-fn suppression(suppressed: &Suppressed) -> Option<proto::Suppression> {
-    let (mark, until) = suppressed.since?;
+fn suppression(suppressed: &Suppressed) -> proto::Suppression {
+    let mark = suppressed.mark;
     let scope = match &suppressed.coverage {
         Coverage::Purpose(key) => Scope::Purposes(vec![key.clone()]),
         Coverage::AllMarketing => Scope::AllMarketing,
         Coverage::Everything => Scope::Everything,
     };
-    Some(proto::Suppression {
+    proto::Suppression {
         event_id: mark.event_id.to_string(),
         scope: Some(wire_scope(&scope, suppressed.sender.as_ref())),
         basis: enums::write_suppression(suppressed.basis).into(),
         since: Some(wire_time(mark.at)),
-        until: until.map(wire_time),
+        until: suppressed.until.map(wire_time),
         made_by_subject: made_by_subject(suppressed.basis),
-    })
+    }
 }
 
 /// Whether the person made it, so that only a later explicit act of the person lifts it.

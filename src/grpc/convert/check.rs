@@ -81,10 +81,20 @@ pub fn batch(request: proto::BatchCheckConsentRequest) -> Result<Batch, Error> {
         },
     );
     let asked = fields.finish(asked)?;
-    let read = |recipient| read_recipient("recipient", Some(recipient));
+    let read = |(index, recipient)| {
+        read_recipient("", Some(recipient)).map_err(|fault| Violation {
+            field: format!("recipients[{index}]{}", fault.field),
+            ..fault
+        })
+    };
     Ok(Batch {
         asked,
-        recipients: request.recipients.into_iter().map(read).collect(),
+        recipients: request
+            .recipients
+            .into_iter()
+            .enumerate()
+            .map(read)
+            .collect(),
     })
 }
 

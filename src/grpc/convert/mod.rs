@@ -10,7 +10,9 @@ pub mod check;
 pub mod enums;
 pub mod write;
 
-use prost_types::{Duration as WireDuration, Timestamp as WireTimestamp};
+use prost_types::Duration as WireDuration;
+/// An instant on the wire.
+pub use prost_types::Timestamp as WireTimestamp;
 use zeroize::Zeroizing;
 
 use super::proto;
@@ -308,14 +310,14 @@ mod tests {
     fn a_malformed_number_is_named_by_its_field_and_never_repeated() {
         let wire = proto::Recipient {
             address: Some(proto::recipient::Address::PhoneNumber(
-                "0151 12345678".into(),
+                "0171 98765432".into(),
             )),
         };
         let violation = read_recipient("recipient", Some(wire)).unwrap_err();
         assert_eq!(violation.field, "recipient.phone_number");
         assert_eq!(violation.reason, "PHONE_NUMBER_INVALID");
         assert!(
-            !violation.message.contains("12345678"),
+            !violation.message.contains("98765432"),
             "{}",
             violation.message
         );

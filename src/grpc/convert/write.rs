@@ -82,7 +82,7 @@ pub fn record(request: proto::RecordConsentRequest) -> Result<RecordRequest, Err
         Some(RecordRequest {
             business: business?,
             recipient: recipient?,
-            purposes: sorted(purposes?),
+            purposes: purposes?,
             sender: sender?,
             event_time: event_time?,
             event_state: event_state?,
@@ -127,7 +127,7 @@ pub fn confirm(request: proto::ConfirmConsentRequest) -> Result<ConfirmRequest, 
         Some(ConfirmRequest {
             business: business?,
             recipient: recipient?,
-            purposes: sorted(purposes?),
+            purposes: purposes?,
             sender: sender?,
             event_time: event_time?,
             indication_method: method?,

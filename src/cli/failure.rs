@@ -117,12 +117,12 @@ fn status_text(status: &Status, server: &str, text: &mut String) {
 fn violations(details: &ErrorDetails) -> Vec<(String, String)> {
     let fields = details
         .bad_request()
-        .iter()
+        .into_iter()
         .flat_map(|request| &request.field_violations);
     let fields = fields.map(|fault| (fault.field.clone(), fault.description.clone()));
     let states = details
         .precondition_failure()
-        .iter()
+        .into_iter()
         .flat_map(|failure| &failure.violations);
     let states = states.map(|fault| (fault.subject.clone(), fault.description.clone()));
     fields.chain(states).collect()

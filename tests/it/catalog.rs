@@ -1,61 +1,26 @@
 //! The catalogue over gRPC: what is created, changed and refused, and the pages of its lists.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use consentgate::clock::SystemClock;
-use consentgate::config::{Config, Database};
 use consentgate::grpc::proto::catalog_service_client::CatalogServiceClient;
-use consentgate::grpc::proto::consent_service_client::ConsentServiceClient;
 use consentgate::grpc::proto::*;
-use consentgate::server::Server;
-use consentgate::telemetry::Metrics;
-use tempfile::TempDir;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-/// A server with a database of its own, and a client of it.
+use crate::harness::{Backend, TestServer};
+
+/// A server without a catalogue, and a client that makes one.
 struct Gate {
+    server: TestServer,
     catalog: CatalogServiceClient<Channel>,
-    channel: Channel,
-    directory: TempDir,
-    stop: oneshot::Sender<()>,
-    serving: JoinHandle<()>,
 }
 
 impl Gate {
     async fn start() -> Self {
-        Self::over(TempDir::new().unwrap()).await
-    }
-
-    async fn over(directory: TempDir) -> Self {
-        let config = Config {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            database: Database::Sqlite(directory.path().join("ledger.db")),
-            shutdown_delay: Duration::ZERO,
-            ..Config::default()
-        };
-        let server = Server::bind(&config, Arc::new(SystemClock), Metrics::disabled())
-            .await
-            .unwrap();
-        let uri = format!("http://{}", server.address());
-        let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(async move {
-            let shutdown = async { drop(stopped.await) };
-            server.serve(shutdown).await.unwrap();
-        });
-        let channel = Channel::from_shared(uri).unwrap().connect().await.unwrap();
-        let catalog = CatalogServiceClient::new(channel.clone());
-        Self {
-            catalog,
-            channel,
-            directory,
-            stop,
-            serving,
-        }
+        let server = TestServer::with(Backend::Sqlite, |config| config.catalog = None).await;
+        let catalog = server.catalog();
+        Self { server, catalog }
     }
 
     /// A server whose one business is `acme`.
@@ -77,24 +42,9 @@ impl Gate {
         gate
     }
 
-    /// Ends the server and starts another over what it left.
-    async fn restart(self) -> Self {
-        drop(self.channel);
-        drop(self.catalog);
-        self.stop.send(()).unwrap();
-        self.serving.await.unwrap();
-        Self::over(self.directory).await
-    }
-
     async fn reasons(&self, check: &CheckConsentRequest) -> Vec<Reason> {
-        let mut consents = ConsentServiceClient::new(self.channel.clone());
-        consents
-            .check_consent(check.clone())
-            .await
-            .unwrap()
-            .into_inner()
-            .reasons()
-            .collect()
+        let answer = self.server.try_check(check.clone()).await.unwrap();
+        answer.reasons().collect()
     }
 
     async fn create_sender(&mut self, sender: Sender) -> Result<Sender, Status> {
@@ -301,6 +251,7 @@ async fn a_business_is_created_read_listed_and_replaced() {
         (vec![created.clone()], "")
     );
 
+    gate.server.advance(Duration::from_secs(1));
     // The whole of it is replaced: what is left out takes its default.
     let update = UpdateBusinessRequest {
         business: Some(acme()),
@@ -319,7 +270,8 @@ async fn a_business_is_created_read_listed_and_replaced() {
     assert_eq!(updated.opt_out_scope(), OptOutScope::BusinessEverything);
     assert!(updated.template_classes.is_empty());
 
-    let mut gate = gate.restart().await;
+    gate.server.restart().await;
+    gate.catalog = gate.server.catalog();
     let listed = gate
         .catalog
         .list_businesses(list)
@@ -636,6 +588,19 @@ async fn every_violated_field_is_named_at_once_and_nothing_is_kept() {
     };
     let listed = gate.catalog.list_purposes(list).await.unwrap().into_inner();
     assert_eq!(listed, ListPurposesResponse::default());
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_longest_names_still_reaches_the_caller() {
+    let mut gate = Gate::start().await;
+    let template = |number: usize| format!("{number:04}{}", "\u{1F512}".repeat(508));
+    let bad = Business {
+        template_classes: (0..40).map(|number| (template(number), 99)).collect(),
+        ..acme()
+    };
+    let status = gate.catalog.create_business(create(bad)).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.get_details_bad_request().is_some());
 }
 
 #[tokio::test]

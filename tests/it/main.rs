@@ -13,8 +13,13 @@
 )]
 
 mod catalog;
+mod cli;
+mod consents;
+mod harness;
 mod ledger;
 mod migrations;
 mod postgres;
+mod python;
+mod readme;
 mod tidy;
 mod wait;

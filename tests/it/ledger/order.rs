@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use consentgate::domain::event::Event;
 use consentgate::domain::facts::Facts;
-use consentgate::ledger::{Appended, Ledger, Recorded, Subject, SubjectRef, replay};
+use consentgate::ledger::{Appended, Ledger, Offset, Recorded, Subject, SubjectRef, replay};
 
-use super::people::{Person, at, race};
+use super::people::{Draft, Person, at, race};
 use super::store::Store;
 
 const PARTITIONS: [u16; 3] = [1, 2, 64];
@@ -62,7 +61,8 @@ impl Traffic {
         let acknowledged = &self.acknowledged[acknowledged.unwrap()];
         let before = acknowledged.load(Ordering::SeqCst);
         loop {
-            let draft = person.reread(&*self.ledger).await.next();
+            let loaded = person.load(&*self.ledger).await.unwrap();
+            let draft = Draft::after(&person.subject, loaded);
             match draft.offer(&*self.ledger).await.unwrap() {
                 Appended::At(position) => {
                     assert_eq!(position.partition.0, partition);
@@ -196,13 +196,17 @@ async fn sample(traffic: Arc<Traffic>) -> Vec<BTreeMap<usize, Subject>> {
 }
 
 async fn samples_agree_with_the_events(traffic: &Traffic, samples: &[BTreeMap<usize, Subject>]) {
-    let mut events: Vec<Vec<Event>> = Vec::new();
+    let ledger = &*traffic.ledger;
+    let mut events: Vec<Vec<Recorded>> = Vec::new();
     for person in &traffic.people {
-        events.push(person.reread(&*traffic.ledger).await.events);
+        let known = person.load(ledger).await.unwrap().subject.unwrap();
+        let history = ledger.history(known.subject_id, Offset(0), ALL).await;
+        events.push(history.unwrap());
     }
     for (person, subject) in samples.iter().flatten() {
         let version = usize::try_from(subject.version.0).unwrap();
-        let folded = Facts::fold(&events[*person][..version]);
+        let events = events[*person][..version].iter();
+        let folded = Facts::fold(events.map(|recorded| &recorded.event));
         assert!(subject.facts == folded, "person {person} at {version}");
     }
 }

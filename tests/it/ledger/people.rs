@@ -66,37 +66,9 @@ impl Person {
         }
     }
 
-    /// The next act: consents, withdrawals and consents again, each a minute after the one before.
+    /// The next act, decided on what was recorded so far.
     pub fn next(&self) -> Draft {
-        let count = self.version().0;
-        let act = if count % 2 == 0 {
-            consent()
-        } else {
-            withdrawal()
-        };
-        let event = Event {
-            schema: SCHEMA,
-            event_id: EventId(Uuid::new_v4()),
-            subject_id: self.id,
-            business_id: self.subject.business.clone(),
-            event_time: minute(count),
-            recorded_at: minute(count + 1),
-            time_source: TimeSource::Caller,
-            spelling: Spelling::Verbatim,
-            act,
-            payload_commitment: None,
-        };
-        let mut facts = self.facts();
-        facts.apply(&event);
-        Draft {
-            subject: self.subject.clone(),
-            expected: self.version(),
-            event,
-            facts,
-            payload: None,
-            address: b"sealed address".to_vec(),
-            call: None,
-        }
+        Draft::new(&self.subject, self.id, self.version(), self.facts())
     }
 
     /// Appends the next act, which nothing may stand in the way of.
@@ -165,6 +137,50 @@ impl Call {
 }
 
 impl Draft {
+    /// The act that follows so many others: consents, withdrawals and consents again, each a minute after the one
+    /// before.
+    pub fn new(subject: &SubjectRef, id: SubjectId, expected: Version, facts: Facts) -> Self {
+        let count = expected.0;
+        let event = Event {
+            schema: SCHEMA,
+            event_id: EventId(Uuid::new_v4()),
+            subject_id: id,
+            business_id: subject.business.clone(),
+            event_time: minute(count),
+            recorded_at: minute(count + 1),
+            time_source: TimeSource::Caller,
+            spelling: Spelling::Verbatim,
+            act: if count % 2 == 0 {
+                consent()
+            } else {
+                withdrawal()
+            },
+            payload_commitment: None,
+        };
+        let mut facts = facts;
+        facts.apply(&event);
+        Self {
+            subject: subject.clone(),
+            expected,
+            event,
+            facts,
+            payload: None,
+            address: b"sealed address".to_vec(),
+            call: None,
+        }
+    }
+
+    /// What a caller appends to a subject as it was loaded, who makes an id for somebody unknown.
+    pub fn after(subject: &SubjectRef, loaded: Loaded) -> Self {
+        match loaded.subject {
+            None => {
+                let id = SubjectId(Uuid::new_v4());
+                Self::new(subject, id, Version(0), Facts::default())
+            }
+            Some(known) => Self::new(subject, known.subject_id, known.version, known.facts),
+        }
+    }
+
     pub fn with_call(mut self, call: Call) -> Self {
         self.call = Some(call);
         self
@@ -260,5 +276,7 @@ fn withdrawal() -> Act {
         sender_id: None,
         withdrawal_method: Some(WithdrawalMethod::Keyword),
         import_batch_id: None,
+        indication_method: None,
+        notice: None,
     })
 }

@@ -112,7 +112,7 @@ impl Acknowledged {
 
 /// Appends until somebody kills this process, and says what was acknowledged.
 async fn append_for_ever(file: &Path) {
-    let ledger = Arc::new(open_sqlite(file).await);
+    let ledger: Arc<dyn Ledger> = Arc::new(open_sqlite(file).await);
     race((1..=4).map(|number| append_as(number, Arc::clone(&ledger)))).await;
 }
 

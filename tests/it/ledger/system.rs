@@ -85,10 +85,8 @@ pub async fn a_key_check_value_is_never_overwritten(store: &Store) {
     let contenders = (0..16).map(|number| {
         let ledger = Arc::clone(&store.ledger);
         async move {
-            ledger
-                .set_key_check(&format!("check {number}"))
-                .await
-                .unwrap()
+            let value = format!("check {number}");
+            ledger.set_key_check(&value).await.unwrap();
         }
     });
     race(contenders).await;

@@ -1,0 +1,194 @@
+//! Stopping, and the one that comes after: who is told, who may finish, who is kept out.
+
+use std::time::Duration;
+
+use consentgate::cache::lease::waiting_term;
+use consentgate::grpc::proto::Decision;
+use sqlx::{Connection, PgConnection};
+use tokio::time::Instant;
+use tokio_stream::StreamExt;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::Place;
+use super::gate::{self, Gate, LIMIT};
+use super::people::{grant, opt_out, person};
+use crate::wait::eventually;
+
+const GONE: &str = "an earlier instance vanished";
+
+/// Locks that keep every append of a PostgreSQL ledger waiting, until it is dropped.
+struct Held(PgConnection);
+
+impl Held {
+    async fn appends(place: &Place) -> Self {
+        let mut connection = PgConnection::connect(place.url()).await.unwrap();
+        let lock = "BEGIN; SELECT head FROM partition_head FOR UPDATE";
+        sqlx::raw_sql(lock).execute(&mut connection).await.unwrap();
+        Self(connection)
+    }
+
+    /// Waits until so many appends wait.
+    async fn until_waiting(&mut self, appends: i64) {
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+            AND wait_event_type = 'Lock' AND query LIKE 'WITH s AS%'";
+        eventually(LIMIT, "appends wait", async || {
+            // Statistics are one snapshot in a transaction unless told otherwise.
+            let fresh = sqlx::raw_sql("SELECT pg_stat_clear_snapshot()");
+            fresh.execute(&mut self.0).await.unwrap();
+            let waiting: i64 = sqlx::query_scalar(count)
+                .fetch_one(&mut self.0)
+                .await
+                .unwrap();
+            (waiting == appends).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn when_told_to_end_it_says_so_finishes_what_has_begun_and_takes_nothing_new() {
+    let place = Place::migrated().await;
+    let slow = ["--statement-timeout", "50s", "--shutdown-grace", "50s"];
+    let gate = Gate::start(place.serve(&slow)).await;
+    let mut health = HealthClient::new(gate.channel());
+    let watch = health.watch(HealthCheckRequest::default()).await;
+    let mut watch = watch.unwrap().into_inner();
+    assert_eq!(
+        watch.next().await.unwrap().unwrap().status(),
+        ServingStatus::Serving
+    );
+
+    let mut held = Held::appends(&place).await;
+    let (mut recording, mut withdrawing) = (gate.client(), gate.client());
+    let record =
+        tokio::spawn(async move { recording.record_consent(grant(&person(1), "a")).await });
+    let withdraw =
+        tokio::spawn(async move { withdrawing.withdraw(opt_out(&person(2), "b")).await });
+    held.until_waiting(2).await;
+
+    gate.signal("TERM");
+    assert_eq!(
+        watch.next().await.unwrap().unwrap().status(),
+        ServingStatus::NotServing
+    );
+    eventually(LIMIT, "nobody new is let in", async || {
+        gate.refuses_connections().await.then_some(())
+    })
+    .await;
+    // On the old connection neither.
+    let late = gate
+        .client()
+        .check_consent(super::people::question(&person(1)))
+        .await;
+    assert!(late.is_err());
+    assert!(!record.is_finished() && !withdraw.is_finished());
+
+    drop((held, watch));
+    let recorded = record.await.unwrap().unwrap().into_inner();
+    let withdrawn = withdraw.await.unwrap().unwrap().into_inner();
+    let ended = gate.ended().await;
+    assert_eq!(ended.code(), 0, "{ended}");
+    assert!(!ended.log.contains("cut off"), "{ended}");
+
+    // It gave its right up, so that the next one need not wait; and what was finished is there.
+    let begun = Instant::now();
+    let gate = place.gate().await;
+    assert!(
+        !gate.log().contains(GONE) && begun.elapsed() < LIMIT,
+        "{}",
+        gate.log()
+    );
+    assert_eq!(
+        gate.events(&person(1)).await[0].event_id,
+        recorded.records[0].event_id
+    );
+    assert_eq!(
+        gate.events(&person(2)).await[0].event_id,
+        withdrawn.event_id
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_end_within_the_grace_is_cut_off_and_its_end_is_not_waited_for() {
+    let place = Place::migrated().await;
+    let slow = ["--statement-timeout", "50s", "--shutdown-grace", "1s"];
+    let gate = Gate::start(place.serve(&slow)).await;
+    let mut held = Held::appends(&place).await;
+    let mut client = gate.client();
+    let call = tokio::spawn(async move { client.record_consent(grant(&person(1), "a")).await });
+    held.until_waiting(1).await;
+
+    gate.signal("TERM");
+    let told = Instant::now();
+    let ended = gate.ended().await;
+    assert_eq!(ended.code(), 0, "{ended}");
+    assert!(ended.log.contains("calls were cut off"), "{ended}");
+    assert!(
+        told.elapsed() < Duration::from_secs(15),
+        "{:?}: {ended}",
+        told.elapsed()
+    );
+    assert!(call.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn who_delays_the_end_is_told_in_time_and_may_still_ask() {
+    let place = Place::sqlite();
+    let gate = Gate::start(place.serve(&["--shutdown-delay", "1s"])).await;
+    gate.agree(&person(1), "a").await;
+    gate.signal("TERM");
+    gate.until(ServingStatus::NotServing, LIMIT).await;
+    assert_eq!(gate.decision(&person(1)).await, Decision::Allow);
+    assert!(!gate.refuses_connections().await);
+    assert_eq!(gate.ended().await.code(), 0);
+}
+
+#[tokio::test]
+async fn a_second_instance_on_one_sqlite_file_is_refused_and_the_first_goes_on() {
+    let place = Place::sqlite();
+    let first = place.gate().await;
+    let words = [
+        "another consentgate uses this database",
+        "`gate.db.lock` is locked",
+    ];
+    Gate::refused(place.serve(&[])).await.refused_with(&words);
+    for arguments in [["migrate"].as_slice(), &["ledger", "replay", "--check"]] {
+        let (ended, _) = gate::run(place.maintain(arguments)).await;
+        ended.refused_with(&words);
+    }
+    first.agree(&person(1), "a").await;
+    assert_eq!(first.decision(&person(1)).await, Decision::Allow);
+
+    // The lock dies with its holder, however that one ends.
+    first.kill().await;
+    let second = place.gate().await;
+    assert_eq!(second.decision(&person(1)).await, Decision::Allow);
+}
+
+#[tokio::test]
+async fn a_second_instance_on_one_postgresql_is_refused_and_waits_for_one_that_was_killed() {
+    let place = Place::migrated().await;
+    let first = place.gate().await;
+    let refused = Gate::refused(place.serve(&[])).await;
+    refused.refused_with(&["another instance serves this PostgreSQL database"]);
+    first.agree(&person(1), "a").await;
+    assert_eq!(first.decision(&person(1)).await, Decision::Allow);
+    // Commands that only read may look at it meanwhile.
+    assert_eq!(place.replay().await, 6);
+
+    first.kill().await;
+    let killed = Instant::now();
+    // The database notices in its own time that the holder of the lock is gone.
+    let second = eventually(LIMIT, "the next one serves", async || {
+        Gate::try_start(place.serve(&[])).await.ok()
+    })
+    .await;
+    // The first one could have answered from memory until now, had it only been cut off.
+    assert!(killed.elapsed() > waiting_term(), "{:?}", killed.elapsed());
+    assert!(second.log().contains(GONE), "{}", second.log());
+    assert_eq!(second.decision(&person(1)).await, Decision::Allow);
+    second.stop().await;
+    assert!(!place.gate().await.stop().await.contains(GONE));
+}

@@ -6,6 +6,10 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo tells a build script by variables"
+)]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let files = [

@@ -76,7 +76,8 @@ pub(super) async fn withdraw(
         business_id: args.business,
         recipient: Some(args.recipient.to_proto()),
         scope: Some(scope.clone()),
-        event_time: args.event_time,
+        // As for `record`: both by this clock, so that a consent given after it counts.
+        event_time: Some(args.event_time.unwrap_or_else(fields::now)),
         withdrawal_method: words::number(args.method),
         evidence: fields::evidence(args.evidence)?,
         actor: args.actor,

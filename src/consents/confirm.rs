@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::append::{Draft, Key, Write};
 use super::error::reason;
 use super::payload::Payload;
-use super::record::{RecordAnswer, stored_records};
+use super::record::{RecordAnswer, as_set, stored_records};
 use super::{Consents, Error, Evidence, Recipient, Violation, resolve};
 use crate::catalog::{Compiled, Named};
 use crate::domain::catalog::Purpose;
@@ -26,7 +26,8 @@ pub struct ConfirmRequest {
     pub business: BusinessId,
     #[serde(skip)]
     pub recipient: Recipient,
-    /// Empty: everything that waits.
+    /// In the caller's order. Empty: everything that waits.
+    #[serde(serialize_with = "as_set")]
     pub purposes: Vec<PurposeKey>,
     pub sender: Option<SenderId>,
     pub event_time: Timestamp,
@@ -181,6 +182,7 @@ fn confirmation(
                 request: grant.mark.event_id,
                 requested_at: grant.mark.at,
                 requested_source: grant.mark.source,
+                requested_digest: grant.mark.digest,
                 terms: Terms {
                     purposes: vec![grant.purpose.clone()],
                     ..terms.clone()

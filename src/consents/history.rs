@@ -19,6 +19,9 @@ use crate::domain::vocabulary::ConsentState;
 use crate::keys::BusinessKeys;
 use crate::ledger::{Offset, Position, Recorded};
 
+/// How many of a person's events are looked through for how a state came about.
+const HISTORY: u32 = 10_000;
+
 /// Whose states are asked for, narrowed where wanted.
 #[derive(Debug, Clone)]
 pub struct GetRequest {
@@ -33,10 +36,20 @@ pub struct GetRequest {
 /// How a person stands.
 #[derive(Debug, Clone)]
 pub struct Standings {
-    pub standings: Vec<(PurposeKey, Option<SenderId>, Standing)>,
+    pub standings: Vec<PurposeStanding>,
     /// Those that hold.
     pub suppressions: Vec<Suppressed>,
     pub token: String,
+}
+
+/// How a person stands to one purpose.
+#[derive(Debug, Clone)]
+pub struct PurposeStanding {
+    pub purpose: PurposeKey,
+    pub sender: Option<SenderId>,
+    pub standing: Standing,
+    /// The event that made it so; `None` if nothing did.
+    pub event: Option<Event>,
 }
 
 /// One event with what could be opened of its personal part.
@@ -71,10 +84,17 @@ impl Consents {
         let partition = subject.partition;
         let loaded = self.0.ledger.facts(&[subject]).await?.pop();
         let loaded = loaded.ok_or_else(|| Error::internal("a read answered nothing"))?;
-        let facts = loaded
-            .subject
-            .map(|subject| subject.facts)
-            .unwrap_or_default();
+        let known = loaded.subject;
+        let history = match &known {
+            None => Vec::new(),
+            Some(known) => {
+                self.0
+                    .ledger
+                    .history(known.subject_id, Offset(0), HISTORY)
+                    .await?
+            }
+        };
+        let facts = known.map(|subject| subject.facts).unwrap_or_default();
         let at = request.at.unwrap_or_else(|| self.now());
         let mut standings = Vec::new();
         for purpose in compiled.catalog().purposes.values() {
@@ -95,16 +115,22 @@ impl Consents {
                     at,
                 );
                 if stands.state != ConsentState::Unknown || request.purpose.is_some() {
-                    standings.push((purpose.key.clone(), sender, stands));
+                    let made_by = |one: &&Recorded| Some(one.event.event_id) == stands.event;
+                    let event = history.iter().find(made_by).map(|one| one.event.clone());
+                    let purpose = purpose.key.clone();
+                    standings.push(PurposeStanding {
+                        purpose,
+                        sender,
+                        standing: stands,
+                        event,
+                    });
                 }
             }
         }
         Ok(Standings {
             standings,
             suppressions: facts
-                .suppressions
-                .iter()
-                .filter(|s| s.holds(at))
+                .suppressions_at(at, compiled.rules.clock_tolerance)
                 .cloned()
                 .collect(),
             token: self.token_of(&[(partition, loaded.as_of)]),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::append::{Draft, Key, Write};
 use super::error::reason;
@@ -41,6 +41,8 @@ pub struct RecordRequest {
     pub business: BusinessId,
     #[serde(skip)]
     pub recipient: Recipient,
+    /// In the caller's order; the same purposes in another order are the same content.
+    #[serde(serialize_with = "as_set")]
     pub purposes: Vec<PurposeKey>,
     pub sender: Option<SenderId>,
     pub event_time: Timestamp,
@@ -59,6 +61,11 @@ pub struct RecordRequest {
     #[serde(skip)]
     pub idempotency_key: String,
     pub import_batch_id: Option<ImportBatchId>,
+}
+
+/// Purposes as they are compared: in one order, without duplicates.
+pub(super) fn as_set<S: Serializer>(purposes: &[PurposeKey], to: S) -> Result<S::Ok, S::Error> {
+    sorted(purposes.to_vec()).serialize(to)
 }
 
 /// What the act did, purpose by purpose.
@@ -90,8 +97,14 @@ impl Consents {
     /// Records an act. The same key and content again gives the first answer.
     pub async fn record(&self, request: RecordRequest) -> Result<RecordAnswer, Error> {
         let consents = self.clone();
-        self.to_its_end(async move { consents.record_now(&request).await })
-            .await
+        self.to_its_end(async move {
+            let mut answer = consents.record_now(&request).await?;
+            let place =
+                |record: &Record| request.purposes.iter().position(|p| *p == record.purpose);
+            answer.records.sort_by_key(place);
+            Ok(answer)
+        })
+        .await
     }
 
     async fn record_now(&self, request: &RecordRequest) -> Result<RecordAnswer, Error> {
@@ -150,12 +163,13 @@ impl Consents {
     /// The act to be stored, or everything that is wrong with it.
     fn judge(&self, request: &RecordRequest, compiled: &Compiled) -> Result<Act, Error> {
         let mut violations = Vec::new();
-        let purposes: Vec<&Purpose> = request
+        let purposes: Vec<(usize, &Purpose)> = request
             .purposes
             .iter()
             .enumerate()
             .filter_map(|(index, key)| {
                 resolve::purpose(compiled, key, &format!("purposes[{index}]"))
+                    .map(|purpose| (index, purpose))
                     .map_err(|violation| violations.push(violation))
                     .ok()
             })

@@ -76,28 +76,36 @@ impl Consents {
             payload: Payload::new(&request.evidence, &BTreeMap::new(), &request.actor),
             key,
         };
-        match self.repeated(&write, Touch::Yes).await {
-            Ok(None) => {}
-            Ok(Some(first)) => return Ok(self.withdrawn(first)),
-            // The same key for other content is another opt-out, not a fault of the person.
+        match self.withdraw_once(&write, request).await {
+            // The same key for other content is another opt-out, not a fault of the person: also
+            // when the other one came between our looking and our writing.
             Err(Error::KeyReused) => {
                 write.key = write.key.map(|key| key.for_other_content(&compiled));
-                if let Some(first) = self.repeated(&write, Touch::Yes).await? {
-                    return Ok(self.withdrawn(first));
-                }
+                self.withdraw_once(&write, request).await
             }
-            Err(error) => return Err(error),
+            done => done,
+        }
+    }
+
+    async fn withdraw_once(
+        &self,
+        write: &Write<'_>,
+        request: &WithdrawRequest,
+    ) -> Result<WithdrawAnswer, Error> {
+        if let Some(first) = self.repeated(write, Touch::Yes).await? {
+            return Ok(self.withdrawn(first));
         }
         // An alias is stored as the sender that it names, an unknown sender as it was given.
         let sender = request.sender.as_ref().map(|name| {
-            compiled
+            write
+                .compiled
                 .catalog()
                 .sender(name)
                 .map_or_else(|| name.clone(), |s| s.sender_id.clone())
         });
         let written = self
             .append_with(
-                &write,
+                write,
                 |_, now| {
                     let (event_time, time_source) = match request.event_time {
                         Some(time) if time <= now => (time, TimeSource::Caller),

@@ -324,7 +324,12 @@ impl Facts {
     fn restrict(&mut self, restriction: &Restriction, mark: Mark) {
         for coverage in coverages(&restriction.scope) {
             let slot = |known: &Restricted| {
-                (known.kind, known.coverage.clone(), known.sender.clone(), known.mark.source)
+                (
+                    known.kind,
+                    known.coverage.clone(),
+                    known.sender.clone(),
+                    known.mark.source,
+                )
             };
             let new = Restricted {
                 kind: restriction.kind,

@@ -29,7 +29,7 @@ impl Facts {
         out.many(&self.grants, |out, grant| {
             out.text(grant.purpose.as_str());
             out.option(grant.sender.as_ref(), |out, sender| {
-                out.text(sender.as_str())
+                out.text(sender.as_str());
             });
             out.byte(spelling_code(grant.spelling));
             out.byte(grant.consent_type.code());
@@ -52,7 +52,7 @@ impl Facts {
             out.i32(grant.processing_version);
             out.u32(grant.evidence.bits());
             out.option(grant.jurisdiction.as_ref(), |out, code| {
-                out.text(code.as_str())
+                out.text(code.as_str());
             });
         });
         out.many(&self.asks, |out, ask| {
@@ -65,7 +65,7 @@ impl Facts {
             out.byte(restriction.kind.code());
             out.coverage(&restriction.coverage);
             out.option(restriction.sender.as_ref(), |out, sender| {
-                out.text(sender.as_str())
+                out.text(sender.as_str());
             });
             out.mark(&restriction.mark);
         });
@@ -73,7 +73,7 @@ impl Facts {
             out.byte(suppression.basis.code());
             out.coverage(&suppression.coverage);
             out.option(suppression.sender.as_ref(), |out, sender| {
-                out.text(sender.as_str())
+                out.text(sender.as_str());
             });
             out.option(suppression.until, Writer::time);
             out.mark(&suppression.mark);
@@ -82,7 +82,7 @@ impl Facts {
             out.byte(lift.basis.code());
             out.coverage(&lift.coverage);
             out.option(lift.sender.as_ref(), |out, sender| {
-                out.text(sender.as_str())
+                out.text(sender.as_str());
             });
             out.mark(&lift.mark);
         });
@@ -167,10 +167,10 @@ fn read_grant(input: &mut Reader<'_>) -> Result<Grant, UnreadableFacts> {
 }
 
 fn spelling_code(spelling: Spelling) -> u8 {
-    Spelling::ALL
-        .iter()
-        .position(|known| *known == spelling)
-        .map_or(u8::MAX, |code| code as u8)
+    let place = Spelling::ALL.iter().position(|known| *known == spelling);
+    place
+        .and_then(|place| u8::try_from(place).ok())
+        .unwrap_or(u8::MAX)
 }
 
 fn spelling_from_code(code: u8) -> Option<Spelling> {

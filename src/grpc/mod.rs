@@ -111,7 +111,8 @@ fn u32_of(number: u64) -> u32 {
 /// The generated code of `proto/consentgate/v1`.
 #[allow(
     clippy::all,
-    clippy::allow_attributes_without_reason,
+    clippy::pedantic,
+    clippy::restriction,
     reason = "generated"
 )]
 #[allow(unreachable_pub, reason = "generated")]

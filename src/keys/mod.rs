@@ -117,17 +117,26 @@ impl Keyring {
     /// The text form, to be kept secret and backed up: without it nothing in the database can be
     /// found again.
     pub fn to_text(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(format!(
-            "{HEADER}\n# Keep this file secret, and keep a copy: without it no consent in the database can be found.\n"
-        ));
-        text.push_str(&format!("fixed {}\n", BASE64.encode(self.fixed.as_slice())));
-        for (number, secret) in &self.numbered {
-            text.push_str(&format!(
-                "key {number} {}\n",
-                BASE64.encode(secret.as_slice())
-            ));
-        }
-        text
+        let fixed = BASE64.encode(self.fixed.as_slice());
+        let numbered: String = self
+            .numbered
+            .iter()
+            .map(|(number, secret)| {
+                [
+                    "key ",
+                    &number.to_string(),
+                    " ",
+                    &BASE64.encode(secret.as_slice()),
+                    "\n",
+                ]
+                .concat()
+            })
+            .collect();
+        Zeroizing::new(format!(
+            "{HEADER}\n\
+             # Keep this file secret, and keep a copy: without it no consent in the database can be found.\n\
+             fixed {fixed}\n{numbered}"
+        ))
     }
 
     /// The number of the key that new values are sealed under.

@@ -180,21 +180,26 @@ impl ServingLock {
                 .fetch_optional(&mut connection)
                 .await
                 .map_err(OpenError::Open)?;
-        let instance = instance.to_string();
+        let predecessor = match before {
+            None => Predecessor::Released,
+            Some(before) if before == instance.to_string() => Predecessor::Own,
+            Some(_) => Predecessor::Vanished,
+        };
+        Ok((Self { connection }, predecessor))
+    }
+
+    /// Notes who holds the right now. Only after a vanished predecessor was waited out: whoever is
+    /// cut off while it waits still owes the wait.
+    pub async fn claim(&mut self, instance: Uuid) -> Result<(), Error> {
         sqlx::query(
             "INSERT INTO ledger_meta (name, value) VALUES ('serving', $1)
              ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         )
-        .bind(&instance)
-        .execute(&mut connection)
+        .bind(instance.to_string())
+        .execute(&mut self.connection)
         .await
-        .map_err(OpenError::Open)?;
-        let predecessor = match before {
-            None => Predecessor::Released,
-            Some(before) if before == instance => Predecessor::Own,
-            Some(_) => Predecessor::Vanished,
-        };
-        Ok((Self { connection }, predecessor))
+        .map_err(sort_error)?;
+        Ok(())
     }
 
     /// Whether the lock is still held. Any error means that it must be taken for lost.

@@ -73,6 +73,7 @@ impl Keeper {
                 predecessor,
             } => {
                 outwait(predecessor).await;
+                lock.claim(instance).await?;
                 let asked = kept.clock.steady();
                 if !lock.holds().await? {
                     return Err(Error::WrongLedger(
@@ -194,6 +195,7 @@ impl Right {
 
     /// Others may have written meanwhile: nothing older than the ledger's heads is used.
     async fn resume(&self, lock: &mut ServingLock) -> Result<(), Error> {
+        lock.claim(self.instance).await?;
         let asked = self.kept.clock.steady();
         if !lock.holds().await? {
             return Err(Error::WrongLedger("the lock is gone again".into()));

@@ -42,7 +42,17 @@ const LAYERS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("grpc", &["catalog", "consents", "domain", "telemetry"]),
+    (
+        "grpc",
+        &[
+            "catalog",
+            "clock",
+            "config",
+            "consents",
+            "domain",
+            "telemetry",
+        ],
+    ),
     (
         "consents",
         &[
@@ -56,8 +66,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("catalog", &["clock", "domain", "ledger", "policy"]),
-    ("cache", &["clock", "domain", "ledger", "telemetry"]),
+    ("catalog", &["clock", "domain", "keys", "ledger", "policy"]),
+    ("cache", &["clock", "domain", "keys", "ledger", "telemetry"]),
     ("ledger", &["domain", "telemetry"]),
     ("keys", &["domain"]),
     ("policy", &["domain"]),

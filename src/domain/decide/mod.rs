@@ -9,14 +9,14 @@
 
 use std::time::Duration;
 
-use super::address::Spelling;
-use super::catalog::Purpose;
-use super::facts::{Coverage, Facts, Grant, Mark, Restricted, Suppressed};
-use super::id::{EventId, SenderId};
-use super::policy::{Confirmation, Requirements};
-use super::rules::Rules;
-use super::time::Timestamp;
-use super::vocabulary::{ConsentType, Decision, MessageClass, Reason, SuppressionBasis};
+use crate::domain::address::Spelling;
+use crate::domain::catalog::Purpose;
+use crate::domain::facts::{Coverage, Facts, Grant, Mark, Restricted, Suppressed};
+use crate::domain::id::{EventId, SenderId};
+use crate::domain::policy::{Confirmation, Requirements};
+use crate::domain::rules::Rules;
+use crate::domain::time::Timestamp;
+use crate::domain::vocabulary::{ConsentType, Decision, MessageClass, Reason, SuppressionBasis};
 
 /// What is asked: one message to one address.
 #[derive(Debug, Clone, Copy)]
@@ -466,7 +466,7 @@ impl<'a> Case<'a> {
 
 /// One grant with what it fails at an instant, in the order of the steps 6 to 8.
 #[derive(Debug)]
-pub(super) struct Judged<'a> {
+pub(in crate::domain) struct Judged<'a> {
     pub grant: &'a Grant,
     pub failing: Vec<Reason>,
     pub expires_at: Option<Timestamp>,
@@ -474,7 +474,7 @@ pub(super) struct Judged<'a> {
     pub holds_until: Option<Timestamp>,
 }
 
-pub(super) fn judge<'a>(
+pub(in crate::domain) fn judge<'a>(
     grant: &'a Grant,
     rules: &Rules,
     purpose: &Purpose,
@@ -537,7 +537,7 @@ fn voids_only(basis: SuppressionBasis) -> bool {
     }
 }
 
-pub(super) fn needs_confirmation(requirements: Option<&Requirements>, purpose: &Purpose) -> bool {
+fn needs_confirmation(requirements: Option<&Requirements>, purpose: &Purpose) -> bool {
     purpose.confirmation_required
         || requirements.is_none_or(|required| required.confirmation == Confirmation::Required)
 }
@@ -579,5 +579,4 @@ fn sooner(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-#[path = "decide_tests.rs"]
 mod tests;

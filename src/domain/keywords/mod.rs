@@ -121,6 +121,7 @@ pub enum Match<'w> {
         keyword: &'w Keyword,
         scope_hint: Option<ScopeHint>,
     },
+    /// May be meant as an opt-out. The word is the verb, or the opt-in phrase that was negated.
     PossibleRevocation {
         keyword: &'w Keyword,
     },
@@ -206,6 +207,14 @@ impl Words {
         words
     }
 
+    /// The languages in which there is a way to opt out.
+    pub fn languages(&self) -> BTreeSet<&Language> {
+        self.opt_outs
+            .values()
+            .map(|opt_out| &opt_out.keyword.language)
+            .collect()
+    }
+
     /// What `message` asks for. At most [`normalise::LOOKED_AT`] characters are looked at; a longer
     /// message is never a whole one, so it opts out or in of nothing.
     pub fn classify(&self, message: Message<'_>) -> Match<'_> {
@@ -231,7 +240,7 @@ impl Words {
         let text = normalise(text);
         let words: Vec<&str> = text.split_whitespace().collect();
         let core = self.without_courtesy(&words);
-        match self.opt_out(core).or_else(|| self.opt_out(&words)) {
+        match self.opt_out(&words).or_else(|| self.opt_out(core)) {
             Some(Found { keyword, .. }) if is_cut => Match::PossibleRevocation { keyword },
             Some(Found { keyword, hint }) => Match::OptOut {
                 keyword,

@@ -1,7 +1,8 @@
 //! Misspelt opt-outs: stretched, with a digit for a letter, with two letters swapped, nearly right.
 //!
-//! "Shop" is one letter from "stop" and no opt-out, so a short word is never stretched to fit: only
-//! long ones may have a wrong letter.
+//! "Shop" is one letter from "stop" and no opt-out, so only long words may have a wrong letter. Arabic
+//! and Hebrew write few vowels: a slip in a word is mostly another word (the supplier, הספק, for stop,
+//! הפסק), so none is seen through there.
 
 /// The shortest word in which two swapped letters, or a digit, are seen through.
 const SWAPPED: usize = 4;
@@ -34,9 +35,14 @@ pub(super) fn is_slip(typed: &str, word: &str) -> bool {
     if typed == word || word.len() < SWAPPED {
         return false;
     }
-    has_digits_for_letters(&typed, &word)
-        || is_swapped(&typed, &word)
-        || (word.len() >= MISSPELT && typed.first() == word.first() && is_one_edit(&typed, &word))
+    if has_digits_for_letters(&typed, &word) {
+        return true;
+    }
+    let has_vowels = !word.iter().any(|c| ('\u{590}'..='\u{6FF}').contains(c));
+    let is_misspelt = || {
+        word.len() >= MISSPELT && typed.first() == word.first() && is_one_edit(&typed, &word)
+    };
+    has_vowels && (is_swapped(&typed, &word) || is_misspelt())
 }
 
 /// `st0p`: digits where letters should be, and more letters than digits.
@@ -112,6 +118,8 @@ mod tests {
             ("50p0", "stop"),
             ("1234", "stop"),
             ("den", "end"),
+            ("הספק", "הפסק"),
+            ("واقف", "اوقف"),
             ("3nd", "end"),
             ("підписатися", "відписатися"),
             ("subscribe", "unsubscribe"),

@@ -3,15 +3,14 @@
 use super::{enums, proto, wire_duration, wire_time};
 use crate::consents::Violation;
 use crate::consents::check::{BatchChecked, Checked};
-use crate::consents::history::{HistoryEvent, Standings};
+use crate::consents::history::{HistoryEvent, PurposeStanding, Standings};
 use crate::consents::record::{Record, RecordAnswer};
 use crate::consents::withdraw::WithdrawAnswer;
 use crate::consents::{Attachment, Evidence};
 use crate::domain::decide::Verdict;
-use crate::domain::event::{Act, Declarations, Scope, Terms};
+use crate::domain::event::{Act, Declarations, Event, Restriction, Scope, Terms};
 use crate::domain::facts::{Coverage, Suppressed};
 use crate::domain::id::{PurposeKey, SenderId};
-use crate::domain::standing::Standing;
 use crate::domain::vocabulary::{ConsentState, RestrictionKind, SuppressionBasis};
 
 /// So that 10,000 failed items stay below a default client's 4 MiB.
@@ -135,19 +134,20 @@ pub fn withdrawn(answer: WithdrawAnswer) -> proto::WithdrawResponse {
 pub fn standings(standings: Standings) -> proto::GetConsentResponse {
     let records = standings.standings.into_iter();
     proto::GetConsentResponse {
-        records: records
-            .map(|(purpose, sender, stands)| standing(&purpose, sender, stands))
-            .collect(),
+        records: records.map(standing).collect(),
         suppressions: standings.suppressions.iter().map(suppression).collect(),
         consistency_token: standings.token,
     }
 }
 
-fn standing(
-    purpose: &PurposeKey,
-    asked: Option<SenderId>,
-    standing: Standing,
-) -> proto::ConsentRecord {
+fn standing(one: PurposeStanding) -> proto::ConsentRecord {
+    let PurposeStanding {
+        purpose,
+        sender: asked,
+        standing,
+        event,
+    } = one;
+    let (indication_method, withdrawal_method) = event.as_ref().map_or((0, 0), methods);
     let grant = standing.grant.as_ref();
     let given = matches!(
         standing.state,
@@ -172,11 +172,19 @@ fn standing(
         implied_basis: grant
             .and_then(|grant| grant.implied)
             .map_or(0, |implied| enums::write_basis(implied.basis).into()),
+        indication_method,
+        withdrawal_method,
         spelling: grant.map_or_else(String::new, |g| {
             enums::write_spelling(g.spelling).to_owned()
         }),
-        ..proto::ConsentRecord::default()
     }
+}
+
+/// How an act was expressed or ended.
+fn methods(event: &Event) -> (i32, i32) {
+    let mut wire = proto::ConsentEvent::default();
+    describe(&event.act, &mut wire);
+    (wire.indication_method, wire.withdrawal_method)
 }
 
 fn suppression(suppressed: &Suppressed) -> proto::Suppression {
@@ -264,37 +272,7 @@ fn describe(act: &Act, wire: &mut proto::ConsentEvent) {
             wire.sender_id = sender(asked.sender_id.as_ref());
             wire.notice = asked.notice.as_ref().map(|shown| notice(&shown.notice));
         }
-        Act::Restricted(restriction) => {
-            wire.kind = match restriction.kind {
-                RestrictionKind::Refused => proto::EventKind::Consent,
-                RestrictionKind::Withdrawn
-                | RestrictionKind::Revoked
-                | RestrictionKind::Invalidated => proto::EventKind::Withdrawal,
-            }
-            .into();
-            wire.event_state = state(restriction.kind.into());
-            wire.purposes = scope_keys(&restriction.scope);
-            wire.scope = Some(wire_scope(
-                &restriction.scope,
-                restriction.sender_id.as_ref(),
-            ));
-            wire.sender_id = sender(restriction.sender_id.as_ref());
-            wire.notice = restriction
-                .notice
-                .as_ref()
-                .map(|shown| notice(&shown.notice));
-            wire.withdrawal_method = restriction
-                .withdrawal_method
-                .map_or(0, |m| enums::write_withdrawal(m).into());
-            wire.indication_method = restriction
-                .indication_method
-                .map_or(0, |m| enums::write_method(m).into());
-            wire.import_batch_id = restriction
-                .import_batch_id
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-        }
+        Act::Restricted(restriction) => describe_restriction(restriction, wire),
         Act::Suppressed(suppression) => {
             wire.kind = proto::EventKind::SuppressionAdded.into();
             wire.purposes = scope_keys(&suppression.scope);
@@ -322,6 +300,38 @@ fn describe(act: &Act, wire: &mut proto::ConsentEvent) {
             wire.sender_id = sender(lift.sender_id.as_ref());
         }
     }
+}
+
+fn describe_restriction(restriction: &Restriction, wire: &mut proto::ConsentEvent) {
+    wire.kind = match restriction.kind {
+        RestrictionKind::Refused => proto::EventKind::Consent,
+        RestrictionKind::Withdrawn | RestrictionKind::Revoked | RestrictionKind::Invalidated => {
+            proto::EventKind::Withdrawal
+        }
+    }
+    .into();
+    wire.event_state = enums::write_state(restriction.kind.into()).into();
+    wire.purposes = scope_keys(&restriction.scope);
+    wire.scope = Some(wire_scope(
+        &restriction.scope,
+        restriction.sender_id.as_ref(),
+    ));
+    wire.sender_id = sender(restriction.sender_id.as_ref());
+    wire.notice = restriction
+        .notice
+        .as_ref()
+        .map(|shown| notice(&shown.notice));
+    wire.withdrawal_method = restriction
+        .withdrawal_method
+        .map_or(0, |m| enums::write_withdrawal(m).into());
+    wire.indication_method = restriction
+        .indication_method
+        .map_or(0, |m| enums::write_method(m).into());
+    wire.import_batch_id = restriction
+        .import_batch_id
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
 }
 
 fn describe_terms(terms: &Terms, wire: &mut proto::ConsentEvent) {

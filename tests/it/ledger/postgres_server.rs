@@ -33,7 +33,27 @@ async fn take(
     database: &TestDatabase,
     instance: u128,
 ) -> Result<(ServingLock, Predecessor), OpenError> {
-    ServingLock::take(database.url(), LIMITS, Uuid::from_u128(instance)).await
+    let instance = Uuid::from_u128(instance);
+    let (mut lock, predecessor) = ServingLock::take(database.url(), LIMITS, instance).await?;
+    lock.claim(instance).await.unwrap();
+    Ok((lock, predecessor))
+}
+
+#[tokio::test]
+async fn whoever_is_cut_off_before_it_claimed_the_right_still_owes_the_wait() {
+    let database = migrated().await;
+    let (first, _) = take(&database, 1).await.unwrap();
+    drop(first);
+    let second = || ServingLock::take(database.url(), LIMITS, Uuid::from_u128(2));
+    for _ in 0..2 {
+        let (lock, predecessor) =
+            eventually(Duration::from_secs(10), "the right is free", async || {
+                second().await.ok()
+            })
+            .await;
+        assert_eq!(predecessor, Predecessor::Vanished);
+        drop(lock);
+    }
 }
 
 /// Cuts the connection of whoever serves the database.

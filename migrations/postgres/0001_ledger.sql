@@ -93,7 +93,7 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_by_age ON idempotency (created_at);
 COMMENT ON TABLE idempotency IS 'Answers of calls that were carried out, by their idempotency key; kept 90 days.';
 COMMENT ON COLUMN idempotency.business_id IS 'The business that called.';
-COMMENT ON COLUMN idempotency.rpc IS 'Which call: 1 RecordConsent, 2 Withdraw, 3 ConfirmConsent.';
+COMMENT ON COLUMN idempotency.rpc IS 'Which call: 1 RecordConsent, 2 Withdraw, 3 ConfirmConsent, 4 AddSuppression, 5 LiftSuppression.';
 COMMENT ON COLUMN idempotency.key_hash IS 'Keyed hash of the caller''s key, which may hold personal data.';
 COMMENT ON COLUMN idempotency.content_hash IS 'Keyed hash of our canonical encoding of the request.';
 COMMENT ON COLUMN idempotency.answer IS 'The answer without its token: JSON without personal data.';

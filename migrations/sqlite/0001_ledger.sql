@@ -82,7 +82,7 @@ CREATE TABLE subject_address (
 CREATE TABLE idempotency (
     -- The business that called.
     business_id TEXT NOT NULL,
-    -- Which call: 1 RecordConsent, 2 Withdraw, 3 ConfirmConsent.
+    -- Which call: 1 RecordConsent, 2 Withdraw, 3 ConfirmConsent, 4 AddSuppression, 5 LiftSuppression.
     rpc INTEGER NOT NULL,
     -- Keyed hash of the caller's key, which may hold personal data.
     key_hash BLOB NOT NULL,

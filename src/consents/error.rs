@@ -45,6 +45,9 @@ pub enum Error {
         subject: &'static str,
         message: String,
     },
+    /// What the call names does not exist for this caller.
+    #[error("{what} does not exist")]
+    NotFound { what: &'static str },
     /// The idempotency key belongs to other content.
     #[error("the idempotency key was used for other content")]
     KeyReused,

@@ -15,6 +15,7 @@ pub mod history;
 mod payload;
 pub mod record;
 mod resolve;
+pub mod suppress;
 pub mod token;
 pub mod withdraw;
 

@@ -10,7 +10,7 @@ use super::append::{Draft, Key, Write, Written};
 use super::payload::Payload;
 use super::{Consents, Error, Evidence, Recipient};
 use crate::catalog::Named;
-use crate::domain::event::{Act, Restriction, Scope, Suppression};
+use crate::domain::event::{Act, Event, Restriction, Scope, Suppression};
 use crate::domain::id::{BusinessId, EventId, SenderId};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{RestrictionKind, SuppressionBasis, TimeSource, WithdrawalMethod};
@@ -46,10 +46,20 @@ pub struct WithdrawAnswer {
     pub waited: Duration,
 }
 
+/// The answer to a restricting call as it is stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Stored {
+pub(super) struct Restrictive {
     event_id: EventId,
     effective_at: Timestamp,
+}
+
+impl Restrictive {
+    pub(super) fn of(event: &Event) -> Self {
+        Self {
+            event_id: event.event_id,
+            effective_at: event.effective_at(),
+        }
+    }
 }
 
 impl Consents {
@@ -93,7 +103,7 @@ impl Consents {
         request: &WithdrawRequest,
     ) -> Result<WithdrawAnswer, Error> {
         if let Some(first) = self.repeated(write, Touch::Yes).await? {
-            return Ok(self.withdrawn(first));
+            return Ok(self.restricted(first));
         }
         // An alias is stored as the sender that it names, an unknown sender as it was given.
         let sender = request.sender.as_ref().map(|name| {
@@ -117,17 +127,14 @@ impl Consents {
                         time_source,
                     })
                 },
-                |event, _| Stored {
-                    event_id: event.event_id,
-                    effective_at: event.effective_at(),
-                },
+                |event, _| Restrictive::of(event),
             )
             .await?;
-        Ok(self.withdrawn(written))
+        Ok(self.restricted(written))
     }
 
     /// This instance has applied it before it gets here, and it is the only one.
-    fn withdrawn(&self, written: Written<Stored>) -> WithdrawAnswer {
+    pub(super) fn restricted(&self, written: Written<Restrictive>) -> WithdrawAnswer {
         let position = written.position;
         WithdrawAnswer {
             event_id: written.answer.event_id,

@@ -222,6 +222,12 @@ pub struct Lift {
     pub scope: Scope,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_id: Option<SenderId>,
+    /// The suppression that was named; others of its basis, scope and sender end with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifts: Option<EventId>,
+    /// How the person asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indication_method: Option<IndicationMethod>,
 }
 
 /// Which act an event reports, whoever delivers it how often: a hash over its content. Stored in

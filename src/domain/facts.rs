@@ -574,6 +574,8 @@ mod tests {
                 basis: SuppressionBasis::PlatformStop,
                 scope: Scope::AllMarketing,
                 sender_id: None,
+                lifts: None,
+                indication_method: None,
             });
             event(id, at(seconds), act)
         };

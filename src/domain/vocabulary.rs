@@ -169,6 +169,19 @@ words!(
     }
 );
 
+impl SuppressionBasis {
+    /// Whether the person made it, so that only a later explicit act of the person lifts it.
+    pub const fn is_made_by_subject(self) -> bool {
+        match self {
+            Self::Objection | Self::Complaint | Self::PlatformStop => true,
+            Self::NationalRegistry
+            | Self::ReassignedNumber
+            | Self::CourtOrder
+            | Self::WrongNumber => false,
+        }
+    }
+}
+
 words!(
     /// Whose clock an event's time comes from. Two clocks never compare exactly.
     TimeSource {

@@ -123,16 +123,33 @@ impl consent_service_server::ConsentService for ConsentService {
 
     async fn add_suppression(
         &self,
-        _: Request<proto::AddSuppressionRequest>,
+        request: Request<proto::AddSuppressionRequest>,
     ) -> Answer<proto::AddSuppressionResponse> {
-        Err(status::unimplemented("AddSuppression"))
+        let deadline = deadline(&request);
+        let suppress = write::suppress(request.into_inner()).map_err(|e| status::of(&e))?;
+        let consents = self.consents.clone();
+        let call = async move {
+            consents
+                .suppress(suppress)
+                .await
+                .map_err(|e| status::of(&e))
+        };
+        Ok(Response::new(answer::suppressed(
+            layer::write(deadline, call).await?,
+        )))
     }
 
     async fn lift_suppression(
         &self,
-        _: Request<proto::LiftSuppressionRequest>,
+        request: Request<proto::LiftSuppressionRequest>,
     ) -> Answer<proto::LiftSuppressionResponse> {
-        Err(status::unimplemented("LiftSuppression"))
+        let deadline = deadline(&request);
+        let lift = write::lift(request.into_inner()).map_err(|e| status::of(&e))?;
+        let consents = self.consents.clone();
+        let call = async move { consents.lift(lift).await.map_err(|e| status::of(&e)) };
+        Ok(Response::new(answer::lifted(
+            layer::write(deadline, call).await?,
+        )))
     }
 
     async fn record_registry_check(

@@ -34,6 +34,7 @@ pub fn of(error: &Error) -> Status {
             details.set_error_info("PRECONDITION_FAILED", DOMAIN, []);
             Status::with_error_details(Code::FailedPrecondition, message.clone(), details)
         }
+        Error::NotFound { what } => not_found(format!("{what} does not exist")),
         Error::KeyReused => already_exists(
             "IDEMPOTENCY_KEY_REUSED",
             "the idempotency key was used for other content; use a new key",

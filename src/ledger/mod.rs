@@ -94,6 +94,8 @@ pub enum Rpc {
     RecordConsent,
     Withdraw,
     ConfirmConsent,
+    AddSuppression,
+    LiftSuppression,
 }
 
 impl Rpc {
@@ -103,6 +105,8 @@ impl Rpc {
             Self::RecordConsent => 1,
             Self::Withdraw => 2,
             Self::ConfirmConsent => 3,
+            Self::AddSuppression => 4,
+            Self::LiftSuppression => 5,
         }
     }
 }

@@ -24,6 +24,10 @@ use crate::ledger::postgres::{Limits, Predecessor, ServingLock};
 /// How often the lock is proved.
 const PERIOD: Duration = Duration::from_millis(500);
 
+/// How long taking the lock again may take, and reading what was missed. A database that says
+/// nothing is asked again on another connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What keeps others from serving the same database.
 pub(super) enum Guard {
     /// A lock file, held by the open ledger.
@@ -171,23 +175,31 @@ impl Right {
     }
 
     async fn take_again(&self) -> Option<ServingLock> {
-        let taken = ServingLock::take(&self.url, self.limits, self.instance).await;
-        let (mut lock, predecessor) = match taken {
-            Ok(taken) => taken,
-            Err(error) => {
+        let taken = ServingLock::take(&self.url, self.limits, self.instance);
+        let (mut lock, predecessor) = match tokio::time::timeout(PATIENCE, taken).await {
+            Ok(Ok(taken)) => taken,
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "the right to serve cannot be taken yet");
+                return None;
+            }
+            Err(_) => {
+                tracing::warn!("the database says nothing: the right to serve cannot be taken yet");
                 return None;
             }
         };
         outwait(predecessor).await;
-        match self.resume(&mut lock).await {
-            Ok(()) => {
+        match tokio::time::timeout(PATIENCE, self.resume(&mut lock)).await {
+            Ok(Ok(())) => {
                 self.kept.health.well();
                 tracing::info!("serving again");
                 Some(lock)
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "the right to serve is taken, but the ledger does not answer");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("the right to serve is taken, but the ledger says nothing");
                 None
             }
         }

@@ -27,7 +27,7 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::{EnvFilter, ParseError, Targets};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, ParseError, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
@@ -37,6 +37,10 @@ use crate::config::{Config, Endpoint, LogFormat};
 
 pub use metrics::{CacheFill, LedgerOperation, Metrics, Outcome};
 pub use rpc::{Method, Rpcs, parent_context};
+
+/// Libraries that write what they are given into lines of their own, numbers included. No filter
+/// gets these lines to see the light.
+const SILENT: [&str; 1] = ["rlibphonenumber"];
 
 /// Why telemetry could not be set up or did not get everything out.
 #[derive(Debug, thiserror::Error)]
@@ -207,6 +211,8 @@ where
             filter: config.log.clone(),
             source,
         })?;
+    let silent = SILENT.map(|library| (library, LevelFilter::OFF));
+    let silent = Targets::from_iter(silent).with_default(LevelFilter::TRACE);
     let is_pretty = match config.log_format {
         LogFormat::Auto => is_terminal,
         LogFormat::Pretty => true,
@@ -234,7 +240,7 @@ where
             .with_filter(ours)
     });
     Ok(Registry::default()
-        .with(lines.with_filter(filter))
+        .with(lines.with_filter(filter.and(silent)))
         .with(spans))
 }
 
@@ -315,6 +321,21 @@ mod tests {
             )
             .contains("details")
         );
+    }
+
+    #[test]
+    fn a_library_that_logs_numbers_is_silent_whatever_the_filter_says() {
+        let log = || {
+            tracing::trace!(target: "rlibphonenumber::parser", "did not match '15123456789'");
+            tracing::trace!(target: "h2::codec", "poll");
+        };
+        for filter in ["trace", "trace,rlibphonenumber::parser=trace"] {
+            let text = logged(&config([("log", filter)]), false, log);
+            assert!(
+                text.contains("poll") && !text.contains("15123456789"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

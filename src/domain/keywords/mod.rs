@@ -11,7 +11,9 @@
 mod near;
 pub mod normalise;
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use self::normalise::{look, normalise, start};
 use super::id::Language;
@@ -150,10 +152,15 @@ pub struct Words {
     /// The same with every run of a letter as one.
     squeezed: BTreeMap<String, String>,
     /// The other lists, by list and normalised text.
-    phrases: BTreeMap<List, BTreeMap<String, Keyword>>,
+    phrases: BTreeMap<List, Phrases>,
     /// Beginnings of buttons, without spaces.
     buttons: BTreeMap<String, Keyword>,
-    /// The most words of any phrase.
+}
+
+#[derive(Debug, Clone, Default)]
+struct Phrases {
+    by_text: BTreeMap<String, Keyword>,
+    /// The most words of any.
     longest: usize,
 }
 
@@ -180,7 +187,6 @@ impl Words {
             if text.is_empty() {
                 continue;
             }
-            words.longest = words.longest.max(text.split(' ').count());
             let hint = match list {
                 List::OptOutAll => Some(ScopeHint::Everything),
                 _ => None,
@@ -199,7 +205,8 @@ impl Words {
                 }
                 _ => {
                     let phrases = words.phrases.entry(list).or_default();
-                    phrases.entry(text).or_insert(keyword);
+                    phrases.longest = phrases.longest.max(text.split(' ').count());
+                    phrases.by_text.entry(text).or_insert(keyword);
                 }
             }
         }
@@ -213,6 +220,11 @@ impl Words {
             .values()
             .map(|opt_out| &opt_out.keyword.language)
             .collect()
+    }
+
+    /// The word in `text` that says no, or stop: no opt-in and no confirmation may hold one.
+    pub fn veto(&self, text: &str) -> Option<&Keyword> {
+        self.veto_in(&Read::new(text))
     }
 
     /// What `message` asks for. At most [`normalise::LOOKED_AT`] characters are looked at; a longer
@@ -236,20 +248,21 @@ impl Words {
     }
 
     fn typed(&self, text: &str) -> Match<'_> {
-        let (text, is_cut) = start(text);
-        let text = normalise(text);
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let core = self.without_courtesy(&words);
-        match self.opt_out(&words).or_else(|| self.opt_out(core)) {
-            Some(Found { keyword, .. }) if is_cut => Match::PossibleRevocation { keyword },
+        let message = Read::new(text);
+        let core = self.without_courtesy(&message);
+        let whole = self.opt_out(&message, 0..message.words.len());
+        match whole.or_else(|| self.opt_out(&message, core.clone())) {
+            Some(Found { keyword, .. }) if message.is_cut => Match::PossibleRevocation { keyword },
             Some(Found { keyword, hint }) => Match::OptOut {
                 keyword,
                 scope_hint: hint,
             },
             None => {
-                let whole = (!is_cut).then(|| self.closed(&text, core)).flatten();
-                whole
-                    .or_else(|| self.possible_revocation(&words, core))
+                let length = core.len();
+                let closed = || self.closed(&message, core);
+                let closed = (!message.is_cut).then(closed).flatten();
+                closed
+                    .or_else(|| self.possible_revocation(&message, length))
                     .unwrap_or(Match::None)
             }
         }
@@ -258,30 +271,28 @@ impl Words {
     /// An opt-out counts wherever it stands. For everything else the label says what the person meant,
     /// and the payload only where there is no label.
     fn pressed(&self, payload: &str, text: &str) -> Match<'_> {
-        let label = self.stop_button(text, false);
-        let by_label = || Some(self.typed(text)).filter(|found| is_opt_out(*found));
+        let by_label = || Some(self.typed(text)).filter(is_opt_out);
         let by_payload = || {
             let found = self.stop_button(payload, true);
-            found.or_else(|| Some(self.typed(payload)).filter(|found| is_opt_out(*found)))
+            found.or_else(|| Some(self.typed(payload)).filter(is_opt_out))
         };
-        if let Some(opt_out) = label.or_else(by_label).or_else(by_payload) {
-            return opt_out;
-        }
-        let shown = if normalise(start(text).0).is_empty() {
-            payload
-        } else {
-            text
-        };
-        self.typed(shown)
+        let opt_out = self
+            .stop_button(text, false)
+            .or_else(by_label)
+            .or_else(by_payload);
+        opt_out.unwrap_or_else(|| {
+            let has_label = !Read::new(text).words.is_empty();
+            self.typed(if has_label { text } else { payload })
+        })
     }
 
     /// Whether a button is one of WhatsApp's own to stop promotions. A payload may have a word before.
     fn stop_button(&self, text: &str, anywhere: bool) -> Option<Match<'_>> {
-        let text = normalise(start(text).0);
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let starts = if anywhere { words.len() } else { 1 };
+        let message = Read::new(text);
+        let count = message.words.len();
+        let starts = if anywhere { count } else { count.min(1) };
         (0..starts).find_map(|first| {
-            let rest = words.get(first..)?.concat();
+            let rest = message.part(first..count).replace(' ', "");
             let (_, keyword) = self.buttons.iter().find(|(b, _)| rest.starts_with(*b))?;
             Some(Match::OptOut {
                 keyword,
@@ -291,66 +302,68 @@ impl Words {
     }
 
     fn phrase(&self, list: List, text: &str) -> Option<&Keyword> {
-        self.phrases.get(&list)?.get(text)
+        self.phrases.get(&list)?.by_text.get(text)
     }
 
-    /// Where phrases of `list` stand in `words`: first word, number of words.
+    /// Where phrases of `list` stand in a message, the longest first where several begin.
     fn occurrences<'s>(
         &'s self,
         list: List,
-        words: &[&str],
-    ) -> impl Iterator<Item = (usize, usize, &'s Keyword)> {
-        let starts = 0..words.len();
-        starts.flat_map(move |first| {
-            let most = self.longest.min(words.len() - first);
-            (1..=most).rev().filter_map(move |length| {
-                let keyword = self.phrase(list, &words[first..first + length].join(" "))?;
-                Some((first, length, keyword))
+        message: &'s Read,
+    ) -> impl Iterator<Item = (Range<usize>, &'s Keyword)> {
+        let count = message.words.len();
+        let phrases = self.phrases.get(&list).into_iter();
+        phrases.flat_map(move |phrases| {
+            (0..count).flat_map(move |first| {
+                let ends = first + 1..=count.min(first + phrases.longest);
+                ends.rev().filter_map(move |end| {
+                    let keyword = phrases.by_text.get(message.part(first..end))?;
+                    Some((first..end, keyword))
+                })
             })
         })
     }
 
-    /// `words` without what only greets, asks or thanks at either end.
-    fn without_courtesy<'a, 't>(&self, words: &'a [&'t str]) -> &'a [&'t str] {
-        let mut core = words;
+    /// The words that are left without what only greets, asks or thanks at either end.
+    fn without_courtesy(&self, message: &Read) -> Range<usize> {
+        let mut core = 0..message.words.len();
+        let Some(courtesy) = self.phrases.get(&List::Courtesy) else {
+            return core;
+        };
+        let is_courtesy = |words| courtesy.by_text.contains_key(message.part(words));
         loop {
-            let most = self.longest.min(core.len());
-            let is_courtesy =
-                |part: &[&str]| self.phrase(List::Courtesy, &part.join(" ")).is_some();
-            let at_start = (1..=most)
-                .rev()
-                .find(|length| is_courtesy(&core[..*length]));
-            if let Some(length) = at_start {
-                core = &core[length..];
-                continue;
+            let Range { start, end } = core;
+            let lengths = || (1..=courtesy.longest.min(end - start)).rev();
+            if let Some(length) = lengths().find(|length| is_courtesy(start..start + length)) {
+                core = start + length..end;
+            } else if let Some(length) = lengths().find(|length| is_courtesy(end - length..end)) {
+                core = start..end - length;
+            } else {
+                return start..end;
             }
-            let at_end = (1..=most)
-                .rev()
-                .find(|length| is_courtesy(&core[core.len() - length..]));
-            let Some(length) = at_end else { return core };
-            core = &core[..core.len() - length];
         }
     }
 
     /// Whether `words` are an opt-out and nothing else, in any spelling.
-    fn opt_out(&self, words: &[&str]) -> Option<Found<'_>> {
+    fn opt_out(&self, message: &Read, words: Range<usize>) -> Option<Found<'_>> {
         if words.is_empty() {
             return None;
         }
-        let key = look(&words.concat());
+        let text = message.part(words.clone());
+        let key = look(text);
         let stretched = || {
-            let key = self.squeezed.get(&near::squeezed(&key));
-            key.filter(|_| near::is_stretched(&words.concat()))
+            let key = self.squeezed.get(&near::squeezed(&key))?;
+            near::is_stretched(&text.replace(' ', "")).then_some(key)
         };
         let found = self
             .opt_outs
             .get(&key)
             .or_else(|| self.opt_outs.get(stretched()?));
-        found.map(found_once).or_else(|| self.tiled(words))
+        found.map(found_once).or_else(|| self.tiled(message, words))
     }
 
     /// Whether `words` are several opt-outs in a row, courtesy between them: "stop stop", "stop, baja".
-    fn tiled(&self, words: &[&str]) -> Option<Found<'_>> {
+    fn tiled(&self, message: &Read, words: Range<usize>) -> Option<Found<'_>> {
         if words.len() > TILED {
             return None;
         }
@@ -359,12 +372,12 @@ impl Words {
         for end in 1..=words.len() {
             let tile = (0..end).find_map(|first| {
                 let before = upto[first]?;
-                let part = &words[first..end];
-                if self.phrase(List::Courtesy, &part.join(" ")).is_some() {
+                let part = message.part(words.start + first..words.start + end);
+                if self.phrase(List::Courtesy, part).is_some() {
                     return Some(before);
                 }
-                let found = found_once(self.opt_outs.get(&look(&part.concat()))?);
-                Some(Some(before.map_or(found, |before| together(before, found))))
+                let found = found_once(self.opt_outs.get(&look(part))?);
+                Some(Some(before.map_or(found, |before| wider(before, found))))
             });
             upto.push(tile);
         }
@@ -373,77 +386,76 @@ impl Words {
 
     /// Whether the whole message is a phrase of a closed list. An opt-out word or a negation anywhere
     /// in it means that it is no opt-in and no confirmation.
-    fn closed(&self, text: &str, core: &[&str]) -> Option<Match<'_>> {
-        let yes = self
-            .phrase(List::OptIn, text)
+    fn closed(&self, message: &Read, core: Range<usize>) -> Option<Match<'_>> {
+        let text = message.text.as_str();
+        let opt_in = self.phrase(List::OptIn, text);
+        let confirm = self.phrase(List::Confirm, text);
+        let yes = opt_in
             .map(|keyword| Match::OptIn { keyword })
-            .or_else(|| {
-                let keyword = self.phrase(List::Confirm, text)?;
-                Some(Match::Confirm { keyword })
-            })
-            .filter(|_| self.veto(text).is_none());
-        let core = core.join(" ");
-        let no_or_help = || {
-            [text, core.as_str()].into_iter().find_map(|text| {
-                let help = || {
-                    self.phrase(List::Help, text)
-                        .map(|keyword| Match::Help { keyword })
-                };
-                self.phrase(List::Decline, text)
+            .or_else(|| confirm.map(|keyword| Match::Confirm { keyword }))
+            .filter(|_| self.veto_in(message).is_none());
+        yes.or_else(|| {
+            [text, message.part(core)].into_iter().find_map(|text| {
+                let decline = self.phrase(List::Decline, text);
+                let help = || self.phrase(List::Help, text);
+                decline
                     .map(|keyword| Match::Decline { keyword })
-                    .or_else(help)
+                    .or_else(|| help().map(|keyword| Match::Help { keyword }))
             })
-        };
-        yes.or_else(no_or_help)
+        })
     }
 
-    /// The word in `text` that says no, or stop: no opt-in and no confirmation may hold one.
-    pub fn veto(&self, text: &str) -> Option<&Keyword> {
-        let text = normalise(start(text).0);
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let in_list = |list| self.occurrences(list, &words).next().map(|(_, _, word)| word);
-        let opt_out = || words.iter().find_map(|word| self.opt_outs.get(&look(word)));
-        in_list(List::Negations)
-            .or_else(|| in_list(List::OptOutVerbs))
+    fn veto_in(&self, message: &Read) -> Option<&Keyword> {
+        let first_of = |list| {
+            let (words, _) = self.occurrences(list, message).next()?;
+            self.phrase(list, message.part(words))
+        };
+        let opt_out = || {
+            let mut words = 0..message.words.len();
+            words.find_map(|at| self.opt_outs.get(&look(message.part(at..at + 1))))
+        };
+        first_of(List::Negations)
+            .or_else(|| first_of(List::OptOutVerbs))
             .or_else(|| opt_out().map(|found| &found.keyword))
     }
 
-    /// Whether a message that is no opt-out may still be meant as one.
-    fn possible_revocation(&self, words: &[&str], core: &[&str]) -> Option<Match<'_>> {
-        let harmless: BTreeSet<usize> = self
-            .occurrences(List::Harmless, words)
-            .flat_map(|(first, length, _)| first..first + length)
-            .collect();
-        let is_short = core.len() <= SHORT;
-        let verb = self
-            .occurrences(List::OptOutVerbs, words)
-            .find(|(first, length, _)| {
-                (is_short || *length > 1) && (*first..first + length).all(|w| !harmless.contains(&w))
-            })
-            .map(|(_, _, keyword)| keyword);
+    /// Whether a message that is no opt-out may still be meant as one. It has `length` words beside
+    /// its courtesy.
+    fn possible_revocation(&self, message: &Read, length: usize) -> Option<Match<'_>> {
+        let is_short = length <= SHORT;
+        let harmless: LazyCell<BTreeSet<usize>, _> = LazyCell::new(|| {
+            let phrases = self.occurrences(List::Harmless, message);
+            phrases.flat_map(|(words, _)| words).collect()
+        });
+        let is_harmless = |words: Range<usize>| words.into_iter().any(|at| harmless.contains(&at));
+        let mut verbs = self.occurrences(List::OptOutVerbs, message);
+        let verb = verbs.find_map(|(words, _)| {
+            let counts = is_short || words.len() > 1;
+            let verb = self.phrase(List::OptOutVerbs, message.part(words.clone()))?;
+            (counts && !is_harmless(words)).then_some(verb)
+        });
         let slip = || {
-            let mut open = words
-                .iter()
-                .enumerate()
-                .filter(|(at, _)| !harmless.contains(at));
-            open.find_map(|(_, word)| self.slip(word, core.len() == 1))
+            (0..message.words.len()).find_map(|at| {
+                let keyword = self.slip(message.part(at..at + 1), length == 1)?;
+                (!is_harmless(at..at + 1)).then_some(keyword)
+            })
         };
-        let short = || {
-            self.negated_opt_in(words)
-                .or_else(slip)
-                .filter(|_| is_short)
+        let keyword = match verb {
+            Some(verb) => verb,
+            None if !is_short => return None,
+            None => self.negated_opt_in(message).or_else(slip)?,
         };
-        let keyword = verb.or_else(short)?;
         Some(Match::PossibleRevocation { keyword })
     }
 
-    /// "No quiero recibir": an opt-in phrase after a negation.
-    fn negated_opt_in(&self, words: &[&str]) -> Option<&Keyword> {
-        let (negation, _, _) = self.occurrences(List::Negations, words).next()?;
-        let mut opt_ins = self.occurrences(List::OptIn, words);
-        opt_ins
-            .find(|(first, length, _)| *first > negation && *length > 1)
-            .map(|(_, _, keyword)| keyword)
+    /// "No quiero recibir": an opt-in phrase after a negation. A single word is too little: "I can't
+    /// start it".
+    fn negated_opt_in(&self, message: &Read) -> Option<&Keyword> {
+        let (negation, _) = self.occurrences(List::Negations, message).next()?;
+        let mut opt_ins = self.occurrences(List::OptIn, message);
+        let (words, _) =
+            opt_ins.find(|(words, _)| words.start >= negation.end && words.len() > 1)?;
+        self.phrase(List::OptIn, message.part(words))
     }
 
     /// The opt-out verb that `word` is a slip of; any opt-out, if it is the whole message. A word of
@@ -459,20 +471,56 @@ impl Words {
         if OTHERS.iter().any(|list| self.phrase(*list, word).is_some()) {
             return None;
         }
-        let verbs = self.phrases.get(&List::OptOutVerbs).into_iter().flatten();
-        let verb = verbs
-            .filter(|(verb, _)| near::is_slip(word, verb))
-            .map(|(_, keyword)| keyword)
-            .next();
-        verb.or_else(|| {
-            let mut opt_outs = self.opt_outs.iter().filter(|_| is_whole);
-            let found = opt_outs.find(|(opt_out, _)| near::is_slip(word, opt_out));
-            found.map(|(_, opt_out)| &opt_out.keyword)
+        let verbs = self.phrases.get(&List::OptOutVerbs).into_iter();
+        let mut verbs = verbs.flat_map(|verbs| &verbs.by_text);
+        let mut opt_outs = self.opt_outs.iter().filter(|_| is_whole);
+        let verb = verbs.find(|(verb, _)| near::is_slip(word, verb));
+        verb.map(|(_, keyword)| keyword).or_else(|| {
+            let found = opt_outs.find(|(opt_out, _)| near::is_slip(word, opt_out))?;
+            Some(&found.1.keyword)
         })
     }
 }
 
-fn is_opt_out(found: Match<'_>) -> bool {
+/// The start of a message, normalised.
+struct Read {
+    text: String,
+    /// Where its words stand.
+    words: Vec<Range<usize>>,
+    /// Whether there is more than what is looked at.
+    is_cut: bool,
+}
+
+impl Read {
+    fn new(text: &str) -> Self {
+        let (text, is_cut) = start(text);
+        // Some characters stand for whole phrases, so there may be more of it now.
+        let whole = normalise(text);
+        let (text, is_long) = start(&whole);
+        let text = text.trim_end().to_owned();
+        let mut words = Vec::new();
+        let mut at = 0;
+        for word in text.split_whitespace() {
+            words.push(at..at + word.len());
+            at += word.len() + 1;
+        }
+        Self {
+            text,
+            words,
+            is_cut: is_cut || is_long,
+        }
+    }
+
+    /// Some words as they stand, with a space between.
+    fn part(&self, words: Range<usize>) -> &str {
+        if words.is_empty() {
+            return "";
+        }
+        &self.text[self.words[words.start].start..self.words[words.end - 1].end]
+    }
+}
+
+fn is_opt_out(found: &Match<'_>) -> bool {
     matches!(found, Match::OptOut { .. })
 }
 
@@ -484,7 +532,7 @@ fn found_once(opt_out: &OptOut) -> Found<'_> {
 }
 
 /// The wider of two opt-outs: "stop promotions, stop" is a STOP.
-fn together<'w>(a: Found<'w>, b: Found<'w>) -> Found<'w> {
+fn wider<'w>(a: Found<'w>, b: Found<'w>) -> Found<'w> {
     use ScopeHint::{Everything, Marketing};
     let width = |found: Found<'_>| match found.hint {
         Some(Marketing) => 0,

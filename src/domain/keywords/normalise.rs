@@ -109,45 +109,44 @@ fn latin(c: char, first: char) -> Option<char> {
 pub fn look(text: &str) -> String {
     text.chars()
         .filter(|c| *c != ' ')
-        .map(|c| {
-            LOOKS
-                .iter()
-                .find(|(_, alike)| alike.contains(c))
-                .map_or(c, |(latin, _)| *latin)
-        })
+        .map(latin_look)
         .collect()
 }
 
-/// Latin letters, and what looks like them once case is folded. Cyrillic н and Greek ν are there for
+/// The Latin letter that `c` looks like, once case is folded. Cyrillic н and Greek ν are there for
 /// their capitals.
-const LOOKS: &[(char, &str)] = &[
-    ('a', "аαᴀ"),
-    ('b', "вβʙ"),
-    ('c', "сᴄ"),
-    ('d', "ԁᴅ"),
-    ('e', "еεᴇ"),
-    ('f', "ꜰ"),
-    ('g', "ɢ"),
-    ('h', "нһʜ"),
-    ('i', "іιɪ"),
-    ('j', "јᴊ"),
-    ('k', "кκᴋ"),
-    ('l', "ʟ"),
-    ('m', "мμᴍ"),
-    ('n', "νɴ"),
-    ('o', "оοᴏ"),
-    ('p', "рρᴘ"),
-    ('q', "ԛ"),
-    ('r', "ʀ"),
-    ('s', "ѕꜱ"),
-    ('t', "тτᴛ"),
-    ('u', "υᴜ"),
-    ('v', "ѵᴠ"),
-    ('w', "ԝᴡ"),
-    ('x', "хχ"),
-    ('y', "уʏ"),
-    ('z', "ζᴢ"),
-];
+fn latin_look(c: char) -> char {
+    match c {
+        '\0'..='\u{7F}' => c,
+        'а' | 'α' | 'ᴀ' => 'a',
+        'в' | 'β' | 'ʙ' => 'b',
+        'с' | 'ᴄ' => 'c',
+        'ԁ' | 'ᴅ' => 'd',
+        'е' | 'ε' | 'ᴇ' => 'e',
+        'ꜰ' => 'f',
+        'ɢ' => 'g',
+        'н' | 'һ' | 'ʜ' => 'h',
+        'і' | 'ι' | 'ɪ' => 'i',
+        'ј' | 'ᴊ' => 'j',
+        'к' | 'κ' | 'ᴋ' => 'k',
+        'ʟ' => 'l',
+        'м' | 'μ' | 'ᴍ' => 'm',
+        'ν' | 'ɴ' => 'n',
+        'о' | 'ο' | 'ᴏ' => 'o',
+        'р' | 'ρ' | 'ᴘ' => 'p',
+        'ԛ' => 'q',
+        'ʀ' => 'r',
+        'ѕ' | 'ꜱ' => 's',
+        'т' | 'τ' | 'ᴛ' => 't',
+        'υ' | 'ᴜ' => 'u',
+        'ѵ' | 'ᴠ' => 'v',
+        'ԝ' | 'ᴡ' => 'w',
+        'х' | 'χ' => 'x',
+        'у' | 'ʏ' => 'y',
+        'ζ' | 'ᴢ' => 'z',
+        _ => c,
+    }
+}
 
 #[cfg(test)]
 mod tests {

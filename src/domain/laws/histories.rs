@@ -179,6 +179,8 @@ pub(super) fn lift(basis: impl Strategy<Value = SuppressionBasis>) -> impl Strat
             basis,
             scope,
             sender_id,
+            lifts: None,
+            indication_method: None,
         })
     })
 }

@@ -123,6 +123,8 @@ proptest! {
             basis: SuppressionBasis::PlatformStop,
             scope,
             sender_id: sender,
+            lifts: None,
+            indication_method: None,
         });
         let after = case.and(on(time, stop)).and(on(time.plus(Duration::from_secs(1)), resume));
         if !case.verdict().reasons.contains(&Reason::PlatformStopped) {

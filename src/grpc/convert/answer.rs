@@ -5,13 +5,14 @@ use crate::consents::Violation;
 use crate::consents::check::{BatchChecked, Checked};
 use crate::consents::history::{HistoryEvent, PurposeStanding, Standings};
 use crate::consents::record::{Record, RecordAnswer};
+use crate::consents::suppress::LiftAnswer;
 use crate::consents::withdraw::WithdrawAnswer;
 use crate::consents::{Attachment, Evidence};
 use crate::domain::decide::Verdict;
 use crate::domain::event::{Act, Declarations, Event, Restriction, Scope, Terms};
 use crate::domain::facts::{Coverage, Suppressed};
 use crate::domain::id::{PurposeKey, SenderId};
-use crate::domain::vocabulary::{ConsentState, RestrictionKind, SuppressionBasis};
+use crate::domain::vocabulary::{ConsentState, RestrictionKind};
 
 /// So that 10,000 failed items stay below a default client's 4 MiB.
 const ITEM_MESSAGE: usize = 160;
@@ -131,6 +132,31 @@ pub fn withdrawn(answer: WithdrawAnswer) -> proto::WithdrawResponse {
     }
 }
 
+pub fn suppressed(answer: WithdrawAnswer) -> proto::AddSuppressionResponse {
+    let proto::WithdrawResponse {
+        event_id,
+        effective_at,
+        consistency_token,
+        instances_confirmed,
+        waited,
+    } = withdrawn(answer);
+    proto::AddSuppressionResponse {
+        event_id,
+        effective_at,
+        consistency_token,
+        instances_confirmed,
+        waited,
+    }
+}
+
+pub fn lifted(answer: LiftAnswer) -> proto::LiftSuppressionResponse {
+    proto::LiftSuppressionResponse {
+        event_id: answer.event_id.to_string(),
+        effective_at: Some(wire_time(answer.effective_at)),
+        consistency_token: answer.token,
+    }
+}
+
 pub fn standings(standings: Standings) -> proto::GetConsentResponse {
     let records = standings.standings.into_iter();
     proto::GetConsentResponse {
@@ -200,20 +226,7 @@ fn suppression(suppressed: &Suppressed) -> proto::Suppression {
         basis: enums::write_suppression(suppressed.basis).into(),
         since: Some(wire_time(mark.at)),
         until: suppressed.until.map(wire_time),
-        made_by_subject: made_by_subject(suppressed.basis),
-    }
-}
-
-/// Whether the person made it, so that only a later explicit act of the person lifts it.
-fn made_by_subject(basis: SuppressionBasis) -> bool {
-    match basis {
-        SuppressionBasis::Objection
-        | SuppressionBasis::Complaint
-        | SuppressionBasis::PlatformStop => true,
-        SuppressionBasis::NationalRegistry
-        | SuppressionBasis::ReassignedNumber
-        | SuppressionBasis::CourtOrder
-        | SuppressionBasis::WrongNumber => false,
+        made_by_subject: suppressed.basis.is_made_by_subject(),
     }
 }
 
@@ -290,11 +303,15 @@ fn describe(act: &Act, wire: &mut proto::ConsentEvent) {
                 basis: enums::write_suppression(suppression.basis).into(),
                 since: wire.effective_at,
                 until: suppression.until.map(wire_time),
-                made_by_subject: made_by_subject(suppression.basis),
+                made_by_subject: suppression.basis.is_made_by_subject(),
             });
         }
         Act::SuppressionLifted(lift) => {
             wire.kind = proto::EventKind::SuppressionLifted.into();
+            wire.refers_to_event_id = lift.lifts.map(|id| id.to_string()).unwrap_or_default();
+            wire.indication_method = lift
+                .indication_method
+                .map_or(0, |m| enums::write_method(m).into());
             wire.purposes = scope_keys(&lift.scope);
             wire.scope = Some(wire_scope(&lift.scope, lift.sender_id.as_ref()));
             wire.sender_id = sender(lift.sender_id.as_ref());

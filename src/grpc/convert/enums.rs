@@ -105,6 +105,21 @@ pub fn write_effect(effect: domain::Effect) -> proto::Effect {
     }
 }
 
+/// `None` for what AddSuppression does not take.
+pub fn read_suppression(basis: proto::SuppressionBasis) -> Option<domain::SuppressionBasis> {
+    use proto::SuppressionBasis as W;
+    match basis {
+        W::Unspecified | W::PossibleRevocation => None,
+        W::Objection => Some(domain::SuppressionBasis::Objection),
+        W::PlatformStop => Some(domain::SuppressionBasis::PlatformStop),
+        W::NationalRegistry => Some(domain::SuppressionBasis::NationalRegistry),
+        W::ReassignedNumber => Some(domain::SuppressionBasis::ReassignedNumber),
+        W::Complaint => Some(domain::SuppressionBasis::Complaint),
+        W::CourtOrder => Some(domain::SuppressionBasis::CourtOrder),
+        W::WrongNumber => Some(domain::SuppressionBasis::WrongNumber),
+    }
+}
+
 pub fn write_suppression(basis: domain::SuppressionBasis) -> proto::SuppressionBasis {
     use domain::SuppressionBasis as B;
     match basis {

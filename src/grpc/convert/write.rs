@@ -1,4 +1,4 @@
-//! Acts: RecordConsent, ConfirmConsent, Withdraw.
+//! Acts: RecordConsent, ConfirmConsent, Withdraw, AddSuppression, LiftSuppression.
 //!
 //! A recorded consent is read strictly: what is wrong with it is refused. An opt-out is read
 //! leniently: only its recipient can be at fault. What exceeds a limit is cut, what is not known is
@@ -11,10 +11,11 @@ use data_encoding::HEXLOWER;
 use super::{Fields, MAX_PURPOSES, enums, proto};
 use crate::consents::confirm::ConfirmRequest;
 use crate::consents::record::{EventState, RecordRequest};
+use crate::consents::suppress::{LiftRequest, SuppressRequest};
 use crate::consents::withdraw::WithdrawRequest;
 use crate::consents::{Attachment, Error, Evidence};
 use crate::domain::event::{Declarations, Implied, Scope, sorted};
-use crate::domain::id::{ImportBatchId, JurisdictionCode, PurposeKey, SenderId};
+use crate::domain::id::{EventId, ImportBatchId, JurisdictionCode, PurposeKey, SenderId};
 use crate::domain::vocabulary::{ConsentState, ConsentType, IndicationMethod};
 
 const ID: usize = 256;
@@ -168,6 +169,103 @@ pub fn withdraw(request: proto::WithdrawRequest) -> Result<WithdrawRequest, Erro
         })
     })();
     fields.finish(parsed)
+}
+
+pub fn suppress(request: proto::AddSuppressionRequest) -> Result<SuppressRequest, Error> {
+    let mut fields = Fields::default();
+    let business = fields.business(&request.business_id);
+    let recipient = fields.recipient(request.recipient);
+    let asked = request.scope.unwrap_or_default();
+    let scope = exact_scope(&mut fields, &asked);
+    let sender = fields.sender("scope.sender_id", &asked.sender_id);
+    let basis = fields.required_enum("basis", request.basis, enums::read_suppression);
+    let since = fields.optional_time("since", request.since);
+    let until = fields.optional_time("until", request.until);
+    if let (Some(Some(since)), Some(Some(until))) = (since, until)
+        && until <= since
+    {
+        fields.refuse("until", "must be later than `since`");
+    }
+    let evidence = evidence(&mut fields, request.evidence);
+    let actor = fields.text("actor", request.actor, ACTOR);
+    let idempotency_key = idempotency_key(&mut fields, request.idempotency_key);
+    let parsed = (|| {
+        Some(SuppressRequest {
+            business: business?,
+            recipient: recipient?,
+            scope: scope?,
+            sender: sender?,
+            basis: basis?,
+            since: since?,
+            until: until?,
+            evidence: evidence?,
+            actor: actor?,
+            idempotency_key: idempotency_key?,
+        })
+    })();
+    fields.finish(parsed)
+}
+
+pub fn lift(request: proto::LiftSuppressionRequest) -> Result<LiftRequest, Error> {
+    let mut fields = Fields::default();
+    let business = fields.business(&request.business_id);
+    let recipient = fields.recipient(request.recipient);
+    let suppression = uuid::Uuid::parse_str(&request.suppression_event_id)
+        .ok()
+        .map(EventId);
+    if suppression.is_none() {
+        fields.refuse(
+            "suppression_event_id",
+            "is required: the event_id of the suppression",
+        );
+    }
+    let event_time = fields.time("event_time", request.event_time);
+    let method = fields.optional_enum(
+        "indication_method",
+        request.indication_method,
+        enums::read_method,
+    );
+    let evidence = evidence(&mut fields, request.evidence);
+    let actor = fields.text("actor", request.actor, ACTOR);
+    let idempotency_key = idempotency_key(&mut fields, request.idempotency_key);
+    let parsed = (|| {
+        Some(LiftRequest {
+            business: business?,
+            recipient: recipient?,
+            suppression: suppression?,
+            event_time: event_time?,
+            indication_method: method?,
+            evidence: evidence?,
+            actor: actor?,
+            idempotency_key: idempotency_key?,
+        })
+    })();
+    fields.finish(parsed)
+}
+
+/// Exactly one of the scopes. An opt-out is read leniently, this is not.
+fn exact_scope(fields: &mut Fields, scope: &proto::WithdrawalScope) -> Option<Scope> {
+    let set = [
+        !scope.purposes.is_empty(),
+        scope.all_marketing,
+        scope.everything,
+    ];
+    if set.into_iter().filter(|is_set| *is_set).count() != 1 {
+        fields.refuse(
+            "scope",
+            "must set exactly one of purposes, all_marketing and everything",
+        );
+        return None;
+    }
+    if scope.everything {
+        return Some(Scope::Everything);
+    }
+    if scope.all_marketing {
+        return Some(Scope::AllMarketing);
+    }
+    fields
+        .purposes("scope.purposes", &scope.purposes)
+        .map(|keys| Scope::Purposes(sorted(keys)))
 }
 
 /// The widest of the scopes that are set; everything if none is, or if a purpose cannot be read.

@@ -289,6 +289,7 @@ pub(super) fn crowded(mut case: Case) -> Case {
                 basis,
                 scope,
                 sender_id,
+                ..
             }) => {
                 *basis = match *basis {
                     basis if voids(basis) => SuppressionBasis::WrongNumber,

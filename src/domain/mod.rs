@@ -24,6 +24,7 @@ pub mod policy;
 pub mod rules;
 
 pub mod evidence;
+pub mod keywords;
 
 pub mod decide;
 pub mod standing;

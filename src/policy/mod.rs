@@ -5,6 +5,7 @@
 //! that nobody believes it holds. Nothing is decided here.
 
 pub mod document;
+pub mod words;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

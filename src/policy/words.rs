@@ -5,8 +5,8 @@
 //! which of them wins would otherwise depend on the matcher, and an opt-in that can never match, or a
 //! confirmation that unsubscribes, should be found before anybody types it.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Document, Table, read};
 use crate::domain::id::Language;
@@ -37,10 +37,13 @@ const WHOLE: &[List] = &[
 /// Reads a words file.
 pub fn load(text: &str) -> Result<Words, Error> {
     // Twice: what contradicts a word may stand after it, and its own line is where one looks.
-    let entries = read(text, |document, root| languages(document, root, &|_, _, _| Ok(())))?;
+    let entries = read(text, |document, root| {
+        languages(document, root, &|_| Ok(()))
+    })?;
     let index = Index::new(&entries);
-    let check = |list, language: &Language, text: &str| index.check(list, language, text);
-    read(text, |document, root| languages(document, root, &check))?;
+    read(text, |document, root| {
+        languages(document, root, &|entry| index.check(entry))
+    })?;
     Ok(index.words)
 }
 
@@ -49,13 +52,16 @@ pub fn embedded() -> Words {
     load(EMBEDDED).expect("the embedded words have no mistake: a test loads them")
 }
 
-type Check<'c> = &'c dyn Fn(List, &Language, &str) -> Result<(), String>;
+/// A word as it stands in the file, and as it is compared.
+struct Entry {
+    list: List,
+    keyword: Keyword,
+    normalised: String,
+}
 
-fn languages(
-    document: &Document<'_>,
-    mut root: Table<'_, '_>,
-    check: Check<'_>,
-) -> Vec<(List, Keyword)> {
+type Check<'c> = &'c dyn Fn(&Entry) -> Result<(), String>;
+
+fn languages(document: &Document<'_>, mut root: Table<'_, '_>, check: Check<'_>) -> Vec<Entry> {
     let tables = root.tables("language");
     root.finish();
     if tables.is_empty() {
@@ -91,18 +97,24 @@ fn read_list(
     list: List,
     language: &Language,
     check: Check<'_>,
-) -> Option<Vec<(List, Keyword)>> {
-    let seen = RefCell::new(BTreeMap::new());
+) -> Option<Vec<Entry>> {
+    let seen = RefCell::new(BTreeSet::new());
+    let has_word = Cell::new(false);
     let word = |text: &str| {
-        let text = shape(list, text)?;
-        check(list, language, &text)?;
-        if let Some(before) = seen.borrow_mut().insert(normalise(&text), text.clone())
-            && before == text
-        {
+        has_word.set(true);
+        let entry = Entry {
+            list,
+            normalised: shape(list, text)?,
+            keyword: Keyword {
+                text: text.to_owned(),
+                language: language.clone(),
+            },
+        };
+        check(&entry)?;
+        if !seen.borrow_mut().insert(text.to_owned()) {
             return Err(format!("`{text}` is there twice"));
         }
-        let language = language.clone();
-        Ok((list, Keyword { text, language }))
+        Ok(entry)
     };
     let read_words = |table: &mut Table<'_, '_>, key: &str| table.list(key, word);
     let key = list.key();
@@ -111,7 +123,7 @@ fn read_list(
     } else {
         read_words(table, key)
     };
-    if words.as_ref().is_some_and(Vec::is_empty) {
+    if words.is_some() && !has_word.get() {
         table.mistake(key, "has no word: leave it out, or name one");
     }
     words
@@ -134,84 +146,250 @@ fn shape(list: List, text: &str) -> Result<String, String> {
             "`{text}` is too short for the beginning of a button: {SHORTEST_BUTTON} letters at least"
         ));
     }
-    Ok(text.to_owned())
+    Ok(normalised)
 }
 
 /// All words of a file, to look one up against the others.
-struct Index {
+struct Index<'e> {
     words: Words,
     /// Where each look stands.
-    places: BTreeMap<String, Vec<(List, Keyword)>>,
-    /// Beginnings of buttons, without spaces.
-    buttons: Vec<(String, Keyword)>,
+    places: BTreeMap<String, Vec<&'e Entry>>,
 }
 
-impl Index {
-    fn new(entries: &[(List, Keyword)]) -> Self {
-        let mut places: BTreeMap<String, Vec<(List, Keyword)>> = BTreeMap::new();
-        let mut buttons = Vec::new();
-        for (list, keyword) in entries {
-            let text = normalise(&keyword.text);
-            if *list == List::StopButtons {
-                buttons.push((text.replace(' ', ""), keyword.clone()));
-            }
-            let place = places.entry(look(&text)).or_default();
-            place.push((*list, keyword.clone()));
+impl<'e> Index<'e> {
+    fn new(entries: &'e [Entry]) -> Self {
+        let mut places: BTreeMap<String, Vec<&'e Entry>> = BTreeMap::new();
+        for entry in entries {
+            let place = places.entry(look(&entry.normalised)).or_default();
+            place.push(entry);
         }
+        let words = entries.iter().map(|e| (e.list, e.keyword.clone()));
         Self {
-            words: Words::new(entries.iter().cloned()),
+            words: Words::new(words),
             places,
-            buttons,
         }
     }
 
     /// What is wrong with a word because of another one.
-    fn check(&self, list: List, language: &Language, text: &str) -> Result<(), String> {
-        let normalised = normalise(text);
-        let places = self.places.get(&look(&normalised)).into_iter().flatten();
-        // What only looks alike is one word where opt-outs are looked for, and nowhere else.
-        let is_same = |other: List, keyword: &Keyword| {
-            is_opt_out(list) || is_opt_out(other) || normalise(&keyword.text) == normalised
-        };
-        if let Some((other, keyword)) = places
-            .into_iter()
-            .find(|(other, keyword)| contradict(list, *other) && is_same(*other, keyword))
-        {
-            let (other, of) = (other.key(), &keyword.language);
+    fn check(&self, entry: &Entry) -> Result<(), String> {
+        let Keyword { text, language } = &entry.keyword;
+        let look = look(&entry.normalised);
+        let mut places = self.places.get(&look).into_iter().flatten();
+        if let Some(other) = places.find(|other| contradict(entry, other)) {
             return Err(format!(
-                "`{text}` of {language} is also in `{other}` of {of}, as `{}`",
-                keyword.text
+                "`{text}` of {language} is also in `{}` of {}, as `{}`",
+                other.list.key(),
+                other.keyword.language,
+                other.keyword.text
             ));
         }
-        if !matches!(list, List::OptIn | List::Confirm) {
+        if !matches!(entry.list, List::OptIn | List::Confirm) {
             return Ok(());
         }
-        if let Some(Keyword { text: word, language: of }) = self.words.veto(text) {
+        if let Some(veto) = self.words.veto(text) {
             return Err(format!(
-                "`{text}` holds `{word}` of {of}, which says no or stop, so it would never match"
+                "`{text}` holds `{}` of {}, which says no or stop, so it would never match",
+                veto.text, veto.language
             ));
         }
-        let pressed = normalised.replace(' ', "");
-        if let Some((_, button)) = self.buttons.iter().find(|(b, _)| pressed.starts_with(b)) {
-            return Err(format!(
+        let button = self.words.stop_button_of(text);
+        button.map_or(Ok(()), |button| {
+            Err(format!(
                 "`{text}` begins as the button `{}` of {}, which opts out",
                 button.text, button.language
-            ));
-        }
-        Ok(())
+            ))
+        })
     }
 }
 
-fn is_opt_out(list: List) -> bool {
-    matches!(list, List::OptOut | List::OptOutAll)
-}
-
-/// Whether one word cannot be in both lists. Verbs and buttons are parts of opt-outs, and `no` is a
-/// negation and a refusal.
-fn contradict(a: List, b: List) -> bool {
-    let verb_and_other = |verb, other| {
-        verb == List::OptOutVerbs && WHOLE[2..].contains(&other)
+/// Whether one word cannot be in both places. Verbs and buttons are parts of opt-outs, and `no` is a
+/// negation and a refusal. What only looks alike is one word where opt-outs are looked for.
+fn contradict(a: &Entry, b: &Entry) -> bool {
+    let is_whole = |entry: &Entry| WHOLE.contains(&entry.list);
+    let is_opt_out = |entry: &Entry| matches!(entry.list, List::OptOut | List::OptOutAll);
+    let is_verb_and_other = |verb: &Entry, other: &Entry| {
+        verb.list == List::OptOutVerbs && is_whole(other) && !is_opt_out(other)
     };
-    a != b && (WHOLE.contains(&a) && WHOLE.contains(&b) || verb_and_other(a, b) || verb_and_other(b, a))
+    let is_same = a.normalised == b.normalised || is_opt_out(a) || is_opt_out(b);
+    let lists_differ = a.list != b.list && is_whole(a) && is_whole(b);
+    is_same && (lists_differ || is_verb_and_other(a, b) || is_verb_and_other(b, a))
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::keywords::{Match, Message};
+
+    fn mistakes(text: &str) -> Vec<String> {
+        match load(text) {
+            Ok(_) => Vec::new(),
+            Err(error) => error.as_slice().iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// A file of one language whose further lines begin at line 4.
+    fn english(lines: &str) -> String {
+        format!("[[language]]\ncode = \"en\"\nopt_out = [\"stop\"]\n{lines}")
+    }
+
+    #[test]
+    fn the_embedded_words_load_and_hold_fourteen_languages() {
+        let words = embedded();
+        let languages: Vec<_> = words
+            .languages()
+            .into_iter()
+            .map(Language::as_str)
+            .collect();
+        let all = [
+            "ar", "de", "en", "es", "fr", "he", "hi", "id", "it", "nl", "pt", "ru", "tr", "uk",
+        ];
+        assert_eq!(languages, all);
+    }
+
+    #[test]
+    fn an_operator_can_add_a_language() {
+        let text = english("[[language]]\ncode = \"pl\"\nopt_out = [\"rezygnuję\"]\n");
+        let words = load(&text).unwrap();
+        let Match::OptOut { keyword, .. } = words.classify(Message::Text("REZYGNUJE")) else {
+            panic!("not found");
+        };
+        assert_eq!(keyword.language.as_str(), "pl");
+    }
+
+    #[test]
+    fn a_file_without_words_is_refused() {
+        assert_eq!(
+            mistakes(""),
+            ["line 1: no `[[language]]`: nobody could opt out"]
+        );
+        assert_eq!(
+            mistakes("[[language]]\ncode = \"en\""),
+            ["line 1: language[0]: `opt_out` is missing"]
+        );
+        assert_eq!(
+            mistakes(&english("help = []")),
+            ["line 4: language[0].help: has no word: leave it out, or name one"]
+        );
+        assert_eq!(
+            mistakes(&english("help = [\n  \"help\",\n  \"!?\",\n]")),
+            ["line 6: language[0].help[1]: is empty: it has no letter and no digit"]
+        );
+    }
+
+    #[test]
+    fn what_nobody_reads_is_refused() {
+        let found = mistakes(&english("optin = [\"start\"]\n[other]\nx = 1"));
+        assert_eq!(
+            found,
+            [
+                "line 4: language[0]: unknown key `optin`",
+                "line 5: unknown key `other`"
+            ]
+        );
+        let found = mistakes(&english("help = \"help\"\ndecline = [\"no\", 1]"));
+        assert_eq!(
+            found,
+            [
+                "line 4: language[0].help: expected a list of texts, found string",
+                "line 5: language[0].decline[1]: expected a text in quotes, found integer"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_language_has_one_table_and_a_code() {
+        let twice = english("[[language]]\ncode = \"en\"\nopt_out = [\"end\"]");
+        assert_eq!(
+            mistakes(&twice),
+            ["line 5: language[1].code: `en` has a table already"]
+        );
+        let found = mistakes("[[language]]\nopt_out = [\"stop\", \"stop\"]");
+        assert_eq!(
+            found,
+            [
+                "line 1: language[0]: `code` is missing",
+                "line 2: language[0].opt_out[1]: `stop` is there twice"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_word_in_two_lists_that_contradict_each_other_is_refused_at_both() {
+        let found = mistakes(&english("confirm = [\"ja\", \"ＳＴÖP\"]"));
+        assert_eq!(
+            found,
+            [
+                "line 3: language[0].opt_out[0]: `stop` of en is also in `confirm` of en, as `ＳＴÖP`",
+                "line 4: language[0].confirm[1]: `ＳＴÖP` of en is also in `opt_out` of en, as `stop`"
+            ]
+        );
+        let other = "[[language]]\ncode = \"de\"\nopt_out = [\"ende\"]\nhelp = [\"s t o p\"]\n\
+                     decline = [\"nö\"]\ncourtesy = [\"no\"]\nharmless = [\"alle\"]";
+        let found = mistakes(&english(&format!("opt_out_verbs = [\"alle\"]\n{other}")));
+        let lines: Vec<&str> = found
+            .iter()
+            .filter_map(|one| one.split(':').next())
+            .collect();
+        let expected = ["line 3", "line 4", "line 8", "line 9", "line 10", "line 11"];
+        assert_eq!(lines, expected, "{found:?}");
+    }
+
+    #[test]
+    fn what_only_looks_alike_contradicts_an_opt_out_and_nothing_else() {
+        let cyrillic = "confirm = [\"ЅТОР\"]";
+        assert_eq!(mistakes(&english(cyrillic)).len(), 2);
+        let hi = "decline = [\"ні\"]\ncourtesy = [\"hi\"]";
+        assert_eq!(mistakes(&english(hi)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_same_word_in_two_languages_or_two_spellings_is_none_the_worse() {
+        let text = english(
+            "opt_out_verbs = [\"stop\"]\ndecline = [\"no\", \"nó\"]\nnegations = [\"no\"]\n\
+             [[language]]\ncode = \"de\"\nopt_out = [\"Stop\"]\ndecline = [\"no\"]",
+        );
+        assert_eq!(mistakes(&text), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_opt_in_that_could_never_match_is_refused() {
+        let text = english(
+            "opt_in = [\"start no stop\"]\nconfirm = [\"yes never\"]\nnegations = [\"never\"]",
+        );
+        assert_eq!(
+            mistakes(&text),
+            [
+                "line 4: language[0].opt_in[0]: `start no stop` holds `stop` of en, which says no or stop, so it would never match",
+                "line 5: language[0].confirm[0]: `yes never` holds `never` of en, which says no or stop, so it would never match"
+            ]
+        );
+        let text = english("opt_in = [\"promo please\"]\nstop_buttons = [\"promo\"]");
+        assert_eq!(
+            mistakes(&text),
+            [
+                "line 4: language[0].opt_in[0]: `promo please` begins as the button `promo` of en, which opts out"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_beginning_of_a_button_is_not_too_short() {
+        assert_eq!(
+            mistakes(&english("stop_buttons = [\"stop\"]")),
+            [
+                "line 4: language[0].stop_buttons[0]: `stop` is too short for the beginning of a button: 5 letters at least"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_word_is_not_longer_than_a_message() {
+        let text = english(&format!("help = [\"{}\"]", "x".repeat(LOOKED_AT + 1)));
+        assert_eq!(
+            mistakes(&text),
+            [
+                "line 4: language[0].help[0]: is longer than the 4096 characters of a message that are looked at"
+            ]
+        );
+    }
+}

@@ -22,8 +22,8 @@ use super::id::Language;
 /// is probably what it is about. The longest that the research names.
 pub const SHORT: usize = 6;
 
-/// The most words in which opt-outs that follow each other are told apart.
-const TILED: usize = 16;
+/// The most words of an opt-out that is found among others, its letters apart as in `s t o p`.
+const TILE: usize = 16;
 
 /// What was received. Media without a caption has no text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +153,7 @@ pub struct Words {
     squeezed: BTreeMap<String, String>,
     /// The other lists, by list and normalised text.
     phrases: BTreeMap<List, Phrases>,
-    /// Beginnings of buttons, without spaces.
+    /// Beginnings of buttons, by what they look like.
     buttons: BTreeMap<String, Keyword>,
 }
 
@@ -200,8 +200,7 @@ impl Words {
                     words.opt_outs.entry(key).or_insert(opt_out);
                 }
                 List::StopButtons => {
-                    let beginning = text.replace(' ', "");
-                    words.buttons.entry(beginning).or_insert(keyword);
+                    words.buttons.entry(look(&text)).or_insert(keyword);
                 }
                 _ => {
                     let phrases = words.phrases.entry(list).or_default();
@@ -239,9 +238,8 @@ impl Words {
     /// An opt-out that names promotions is one from marketing, typed or pressed.
     fn hint_at_marketing(&mut self) {
         let buttons = &self.buttons;
-        for opt_out in self.opt_outs.values_mut() {
-            let text = normalise(&opt_out.keyword.text).replace(' ', "");
-            if opt_out.hint.is_none() && buttons.keys().any(|button| text.starts_with(button)) {
+        for (key, opt_out) in &mut self.opt_outs {
+            if opt_out.hint.is_none() && buttons.keys().any(|button| key.starts_with(button)) {
                 opt_out.hint = Some(ScopeHint::Marketing);
             }
         }
@@ -258,11 +256,10 @@ impl Words {
                 scope_hint: hint,
             },
             None => {
-                let length = core.len();
-                let closed = || self.closed(&message, core);
+                let closed = || self.closed(&message, core.clone());
                 let closed = (!message.is_cut).then(closed).flatten();
                 closed
-                    .or_else(|| self.possible_revocation(&message, length))
+                    .or_else(|| self.possible_revocation(&message, core))
                     .unwrap_or(Match::None)
             }
         }
@@ -271,33 +268,37 @@ impl Words {
     /// An opt-out counts wherever it stands. For everything else the label says what the person meant,
     /// and the payload only where there is no label.
     fn pressed(&self, payload: &str, text: &str) -> Match<'_> {
-        let by_label = || Some(self.typed(text)).filter(is_opt_out);
-        let by_payload = || {
-            let found = self.stop_button(payload, true);
-            found.or_else(|| Some(self.typed(payload)).filter(is_opt_out))
+        let opt_out = |text, anywhere| {
+            let marketing = self
+                .stop_button(text, anywhere)
+                .map(|keyword| Match::OptOut {
+                    keyword,
+                    scope_hint: Some(ScopeHint::Marketing),
+                });
+            marketing.or_else(|| Some(self.typed(text)).filter(is_opt_out))
         };
-        let opt_out = self
-            .stop_button(text, false)
-            .or_else(by_label)
-            .or_else(by_payload);
-        opt_out.unwrap_or_else(|| {
+        let pressed = opt_out(text, false).or_else(|| opt_out(payload, true));
+        pressed.unwrap_or_else(|| {
             let has_label = !Read::new(text).words.is_empty();
             self.typed(if has_label { text } else { payload })
         })
     }
 
-    /// Whether a button is one of WhatsApp's own to stop promotions. A payload may have a word before.
-    fn stop_button(&self, text: &str, anywhere: bool) -> Option<Match<'_>> {
+    /// The beginning of a label that makes a button one of WhatsApp's own to stop promotions.
+    pub fn stop_button_of(&self, label: &str) -> Option<&Keyword> {
+        self.stop_button(label, false)
+    }
+
+    /// A payload may have a word before.
+    fn stop_button(&self, text: &str, anywhere: bool) -> Option<&Keyword> {
         let message = Read::new(text);
         let count = message.words.len();
         let starts = if anywhere { count } else { count.min(1) };
         (0..starts).find_map(|first| {
-            let rest = message.part(first..count).replace(' ', "");
-            let (_, keyword) = self.buttons.iter().find(|(b, _)| rest.starts_with(*b))?;
-            Some(Match::OptOut {
-                keyword,
-                scope_hint: Some(ScopeHint::Marketing),
-            })
+            let rest = look(message.part(first..count.min(first + TILE)));
+            let mut buttons = self.buttons.iter();
+            let found = buttons.find(|(beginning, _)| rest.starts_with(*beginning));
+            found.map(|(_, keyword)| keyword)
         })
     }
 
@@ -306,11 +307,11 @@ impl Words {
     }
 
     /// Where phrases of `list` stand in a message, the longest first where several begin.
-    fn occurrences<'s>(
-        &'s self,
+    fn occurrences<'w, 'm>(
+        &'w self,
         list: List,
-        message: &'s Read,
-    ) -> impl Iterator<Item = (Range<usize>, &'s Keyword)> {
+        message: &'m Read,
+    ) -> impl Iterator<Item = (Range<usize>, &'w Keyword)> + use<'w, 'm> {
         let count = message.words.len();
         let phrases = self.phrases.get(&list).into_iter();
         phrases.flat_map(move |phrases| {
@@ -364,13 +365,14 @@ impl Words {
 
     /// Whether `words` are several opt-outs in a row, courtesy between them: "stop stop", "stop, baja".
     fn tiled(&self, message: &Read, words: Range<usize>) -> Option<Found<'_>> {
-        if words.len() > TILED {
-            return None;
-        }
         // What the words up to here consist of; the first entry stands for no word at all.
         let mut upto: Vec<Option<Option<Found<'_>>>> = vec![Some(None)];
         for end in 1..=words.len() {
-            let tile = (0..end).find_map(|first| {
+            let reach = end.saturating_sub(TILE)..end;
+            if upto[reach.clone()].iter().all(Option::is_none) {
+                return None;
+            }
+            let tile = reach.into_iter().find_map(|first| {
                 let before = upto[first]?;
                 let part = message.part(words.start + first..words.start + end);
                 if self.phrase(List::Courtesy, part).is_some() {
@@ -406,37 +408,33 @@ impl Words {
     }
 
     fn veto_in(&self, message: &Read) -> Option<&Keyword> {
-        let first_of = |list| {
-            let (words, _) = self.occurrences(list, message).next()?;
-            self.phrase(list, message.part(words))
-        };
+        let first_of = |list| self.occurrences(list, message).next();
         let opt_out = || {
             let mut words = 0..message.words.len();
             words.find_map(|at| self.opt_outs.get(&look(message.part(at..at + 1))))
         };
         first_of(List::Negations)
             .or_else(|| first_of(List::OptOutVerbs))
+            .map(|(_, keyword)| keyword)
             .or_else(|| opt_out().map(|found| &found.keyword))
     }
 
-    /// Whether a message that is no opt-out may still be meant as one. It has `length` words beside
-    /// its courtesy.
-    fn possible_revocation(&self, message: &Read, length: usize) -> Option<Match<'_>> {
-        let is_short = length <= SHORT;
+    /// Whether a message that is no opt-out may still be meant as one. `core` is it without courtesy.
+    fn possible_revocation(&self, message: &Read, core: Range<usize>) -> Option<Match<'_>> {
+        let is_short = core.len() <= SHORT;
         let harmless: LazyCell<BTreeSet<usize>, _> = LazyCell::new(|| {
             let phrases = self.occurrences(List::Harmless, message);
             phrases.flat_map(|(words, _)| words).collect()
         });
         let is_harmless = |words: Range<usize>| words.into_iter().any(|at| harmless.contains(&at));
         let mut verbs = self.occurrences(List::OptOutVerbs, message);
-        let verb = verbs.find_map(|(words, _)| {
+        let verb = verbs.find_map(|(words, keyword)| {
             let counts = is_short || words.len() > 1;
-            let verb = self.phrase(List::OptOutVerbs, message.part(words.clone()))?;
-            (counts && !is_harmless(words)).then_some(verb)
+            (counts && !is_harmless(words)).then_some(keyword)
         });
         let slip = || {
-            (0..message.words.len()).find_map(|at| {
-                let keyword = self.slip(message.part(at..at + 1), length == 1)?;
+            core.clone().find_map(|at| {
+                let keyword = self.slip(message.part(at..at + 1), core.len() == 1)?;
                 (!is_harmless(at..at + 1)).then_some(keyword)
             })
         };
@@ -452,10 +450,9 @@ impl Words {
     /// start it".
     fn negated_opt_in(&self, message: &Read) -> Option<&Keyword> {
         let (negation, _) = self.occurrences(List::Negations, message).next()?;
-        let mut opt_ins = self.occurrences(List::OptIn, message);
-        let (words, _) =
-            opt_ins.find(|(words, _)| words.start >= negation.end && words.len() > 1)?;
-        self.phrase(List::OptIn, message.part(words))
+        self.occurrences(List::OptIn, message)
+            .find(|(words, _)| words.start >= negation.end && words.len() > 1)
+            .map(|(_, keyword)| keyword)
     }
 
     /// The opt-out verb that `word` is a slip of; any opt-out, if it is the whole message. A word of

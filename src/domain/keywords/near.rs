@@ -39,9 +39,8 @@ pub(super) fn is_slip(typed: &str, word: &str) -> bool {
         return true;
     }
     let has_vowels = !word.iter().any(|c| ('\u{590}'..='\u{6FF}').contains(c));
-    let is_misspelt = || {
-        word.len() >= MISSPELT && typed.first() == word.first() && is_one_edit(&typed, &word)
-    };
+    let is_misspelt =
+        || word.len() >= MISSPELT && typed.first() == word.first() && is_one_edit(&typed, &word);
     has_vowels && (is_swapped(&typed, &word) || is_misspelt())
 }
 

@@ -15,12 +15,20 @@ pub const LOOKED_AT: usize = 4_096;
 ///
 /// Normalising what is normalised changes nothing. The caller bounds the length.
 pub fn normalise(text: &str) -> String {
+    if text.is_ascii() {
+        return spaced(text.chars().map(|c| c.to_ascii_lowercase()), text.len());
+    }
     let bare = text.chars().filter(|c| is_kept(*c)).nfkd();
     let folded = bare.filter(|c| is_kept(*c)).default_case_fold();
     let letters = folded.nfkd().filter(|c| is_kept(*c)).flat_map(one_letter);
-    let mut words = String::with_capacity(text.len());
+    spaced(letters.nfc(), text.len())
+}
+
+/// Letters, digits and what belongs to them; one space for whatever is between.
+fn spaced(letters: impl Iterator<Item = char>, length: usize) -> String {
+    let mut words = String::with_capacity(length);
     let mut between = false;
-    for c in letters.nfc() {
+    for c in letters {
         if !c.is_alphanumeric() && !is_combining_mark(c) {
             between = true;
             continue;
@@ -107,10 +115,7 @@ fn latin(c: char, first: char) -> Option<char> {
 ///
 /// Two words with one key cannot be told apart by eye: СТОП may be typed with a Latin C and T.
 pub fn look(text: &str) -> String {
-    text.chars()
-        .filter(|c| *c != ' ')
-        .map(latin_look)
-        .collect()
+    text.chars().filter(|c| *c != ' ').map(latin_look).collect()
 }
 
 /// The Latin letter that `c` looks like, once case is folded. Cyrillic н and Greek ν are there for

@@ -16,6 +16,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
+use crate::cache::lease::Lease;
 use crate::clock::Clock;
 use crate::domain::catalog::{Business, BusinessCatalog, Notice, Purpose, Sender};
 use crate::domain::id::{BusinessId, NoticeRef, PurposeKey, SenderId};
@@ -56,6 +57,8 @@ pub enum Error {
     NotFound { what: String },
     #[error("the catalogue changed too often at the same time")]
     Contended,
+    #[error("this instance has lost its lease: the change may be made, and is not confirmed")]
+    LeaseLost,
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
     #[error("the policy that the ledger holds does not read: {0}")]
@@ -77,21 +80,21 @@ pub struct Catalog {
     clock: Arc<dyn Clock>,
     keyring: Arc<Keyring>,
     clock_tolerance: Duration,
+    lease: Arc<Lease>,
     snapshot: ArcSwap<Snapshot>,
     /// One change or catching up at a time: the fold goes in the order of offsets.
     following: Mutex<()>,
 }
 
 impl Catalog {
-    /// Folds the system partition, and adopts `policy_text` if it is not the policy in force.
+    /// Folds the system partition.
     pub async fn open(
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn Clock>,
         keyring: Arc<Keyring>,
         clock_tolerance: Duration,
-        policy_text: &str,
+        lease: Arc<Lease>,
     ) -> Result<Self, Error> {
-        let wanted = policy::load(policy_text)?;
         let snapshot = ArcSwap::from_pointee(Snapshot::default());
         let following = Mutex::new(());
         let catalog = Self {
@@ -99,25 +102,30 @@ impl Catalog {
             clock,
             keyring,
             clock_tolerance,
+            lease,
             snapshot,
             following,
         };
         catalog.catch_up().await?;
-        catalog
-            .change(|snapshot, _| {
-                let in_force = snapshot.policy().map(|policy| policy.sha256.as_str());
-                Ok(match in_force == Some(wanted.sha256.as_str()) {
-                    true => (None, ()),
-                    false => (
-                        Some(Change::Policy {
-                            text: policy_text.to_owned(),
-                        }),
-                        (),
-                    ),
-                })
-            })
-            .await?;
         Ok(catalog)
+    }
+
+    /// Puts a policy in force, unless it is already.
+    pub async fn adopt(&self, policy_text: &str) -> Result<(), Error> {
+        let wanted = policy::load(policy_text)?;
+        self.change(|snapshot, _| {
+            let in_force = snapshot.policy().map(|policy| policy.sha256.as_str());
+            Ok(match in_force == Some(wanted.sha256.as_str()) {
+                true => (None, ()),
+                false => (
+                    Some(Change::Policy {
+                        text: policy_text.to_owned(),
+                    }),
+                    (),
+                ),
+            })
+        })
+        .await
     }
 
     /// The rules and keys of a business, as they stand in memory.
@@ -186,7 +194,7 @@ impl Catalog {
             let now = self.clock.now();
             let (change, result) = decide(&snapshot, now)?;
             let Some(change) = change else {
-                return Ok(result);
+                return self.while_serving(result);
             };
             let body = change.to_json();
             let appended = self
@@ -196,10 +204,21 @@ impl Catalog {
             // Also after a success: what is applied is what the ledger holds, never our copy of it.
             self.follow().await?;
             if appended.is_some() {
-                return Ok(result);
+                return self.while_serving(result);
             }
         }
         Err(Error::Contended)
+    }
+
+    /// A change may be acknowledged only while this instance serves: after that another one may
+    /// answer from before it.
+    fn while_serving<T>(&self, result: T) -> Result<T, Error> {
+        let valid = self.lease.is_valid(self.clock.steady());
+        if valid {
+            Ok(result)
+        } else {
+            Err(Error::LeaseLost)
+        }
     }
 
     /// Creates a business, or finds that it exists as given.

@@ -67,7 +67,6 @@ impl Consents {
         );
         for _ in 0..ATTEMPTS {
             let known = self.read_for_write(&subject).await?;
-            let now = self.now();
             let (subject_id, version, mut facts) = match known {
                 None => (SubjectId(Uuid::new_v4()), Version(0), Facts::default()),
                 Some(Subject {
@@ -76,6 +75,8 @@ impl Consents {
                     facts,
                 }) => (subject_id, version, facts),
             };
+            // A clock that was set back must not put a new act before what is recorded already.
+            let now = self.now().max(facts.latest());
             let draft = decide(&facts, now)?;
             let event = Event {
                 schema: SCHEMA,

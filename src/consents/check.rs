@@ -154,7 +154,7 @@ impl Consents {
 
     async fn fresh_entry(&self, asked: &Asked, subject: &SubjectRef) -> Result<Arc<Entry>, Error> {
         let cache = &self.0.cache;
-        match self.required(asked).await? {
+        match self.required(&asked.consistency).await? {
             Required::Cached => Ok(cache.facts(subject).await?),
             Required::Loaded => {
                 let mut loaded = cache.load(std::slice::from_ref(subject)).await?;
@@ -180,15 +180,15 @@ impl Consents {
         subjects: &[SubjectRef],
     ) -> Result<Vec<Arc<Entry>>, Error> {
         let cache = &self.0.cache;
-        match self.required(asked).await? {
+        match self.required(&asked.consistency).await? {
             Required::Cached => Ok(cache.facts_of_many(subjects).await?),
             Required::Loaded => Ok(cache.load(subjects).await?),
             Required::AtLeast(positions) => self.at_least(subjects, &positions).await,
         }
     }
 
-    async fn required(&self, asked: &Asked) -> Result<Required, Error> {
-        match &asked.consistency {
+    pub(super) async fn required(&self, asked: &Consistency) -> Result<Required, Error> {
+        match asked {
             Consistency::Strict => Ok(Required::Cached),
             Consistency::FullyConsistent => {
                 self.0.catalog.catch_up().await?;
@@ -218,13 +218,7 @@ impl Consents {
         subjects: &[SubjectRef],
         positions: &[Position],
     ) -> Result<Vec<Arc<Entry>>, Error> {
-        let wanted = |partition: Partition| {
-            positions
-                .iter()
-                .filter(|p| p.partition == partition)
-                .map(|p| p.offset)
-                .max()
-        };
+        let wanted = |partition: Partition| proven(positions, partition);
         let cache = &self.0.cache;
         let covered = subjects.iter().all(|subject| {
             wanted(subject.partition)
@@ -266,10 +260,27 @@ impl Consents {
     }
 }
 
-enum Required {
+/// What [`Consistency`] asks of facts, its token read.
+pub(super) enum Required {
     Cached,
     Loaded,
     AtLeast(Vec<Position>),
+}
+
+impl Required {
+    /// Whether facts that were read from the ledger up to here are fresh enough.
+    pub(super) fn is_met_by(&self, partition: Partition, as_of: Offset) -> bool {
+        match self {
+            Self::Cached | Self::Loaded => true,
+            Self::AtLeast(positions) => proven(positions, partition).is_none_or(|o| as_of >= o),
+        }
+    }
+}
+
+/// How far a token proves one partition.
+fn proven(positions: &[Position], partition: Partition) -> Option<Offset> {
+    let here = positions.iter().filter(|p| p.partition == partition);
+    here.map(|p| p.offset).max()
 }
 
 /// A question with its names looked up.

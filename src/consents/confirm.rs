@@ -18,7 +18,7 @@ use crate::domain::id::{BusinessId, PurposeKey, SenderId};
 use crate::domain::standing::standing;
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{ConsentState, IndicationMethod, TimeSource};
-use crate::ledger::{Offset, Recorded, Rpc, Touch};
+use crate::ledger::{Recorded, Rpc, Touch};
 
 /// A confirmation, parsed and bounded.
 #[derive(Debug, Clone, Serialize)]
@@ -37,9 +37,6 @@ pub struct ConfirmRequest {
     #[serde(skip)]
     pub idempotency_key: String,
 }
-
-/// No subject has more events than this read at once; a request that waits is among the newest.
-const HISTORY: u32 = 10_000;
 
 impl Consents {
     /// Confirms what waits for it; nothing that waits is `FAILED_PRECONDITION`, and stores nothing.
@@ -81,14 +78,10 @@ impl Consents {
                 &write,
                 |facts, now| {
                     let act = confirmation(request, &asked, &compiled, facts, &history, now)?;
-                    let (event_time, time_source) = match request.event_time > now {
-                        true => (now, TimeSource::Gate),
-                        false => (request.event_time, TimeSource::Caller),
-                    };
                     Ok(Draft {
                         act,
-                        event_time,
-                        time_source,
+                        event_time: request.event_time.min(now),
+                        time_source: TimeSource::Caller,
                     })
                 },
                 |event, facts| {
@@ -131,6 +124,7 @@ impl Consents {
         }
     }
 
+    /// The events of the requests that could be confirmed.
     async fn events_of(
         &self,
         request: &ConfirmRequest,
@@ -142,14 +136,16 @@ impl Consents {
             &request.recipient.address,
         );
         let loaded = self.0.ledger.facts(&[subject]).await?.pop();
-        match loaded.and_then(|loaded| loaded.subject) {
-            None => Ok(Vec::new()),
-            Some(known) => Ok(self
-                .0
-                .ledger
-                .history(known.subject_id, Offset(0), HISTORY)
-                .await?),
-        }
+        let Some(known) = loaded.and_then(|loaded| loaded.subject) else {
+            return Ok(Vec::new());
+        };
+        let unconfirmed = known
+            .facts
+            .grants
+            .iter()
+            .filter(|grant| grant.confirmed_at.is_none());
+        let wanted = unconfirmed.map(|grant| grant.mark.event_id).collect();
+        self.find_events(known.subject_id, wanted).await
     }
 }
 

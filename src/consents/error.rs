@@ -110,6 +110,7 @@ impl From<catalog::Error> for Error {
         match error {
             catalog::Error::Ledger(error) => error.into(),
             catalog::Error::Contended => Self::Contended,
+            catalog::Error::LeaseLost => Self::LeaseLost,
             other => Self::Internal(Box::new(other)),
         }
     }

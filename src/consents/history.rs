@@ -6,21 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use data_encoding::BASE64URL_NOPAD;
 
+use super::check::Consistency;
 use super::error::reason;
 use super::payload::Payload;
 use super::{Consents, Error, Evidence, Recipient, resolve};
 use crate::catalog::Compiled;
 use crate::domain::event::Event;
 use crate::domain::facts::{Facts, Suppressed};
-use crate::domain::id::{BusinessId, PurposeKey, SenderId};
+use crate::domain::id::{BusinessId, EventId, PurposeKey, SenderId, SubjectId};
 use crate::domain::standing::{Standing, standing};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::ConsentState;
 use crate::keys::BusinessKeys;
 use crate::ledger::{Offset, Position, Recorded};
 
-/// How many of a person's events are looked through for how a state came about.
-const HISTORY: u32 = 10_000;
+/// How many events are read at once when some are looked for.
+const PAGE: u32 = 1_000;
 
 /// Whose states are asked for, narrowed where wanted.
 #[derive(Debug, Clone)]
@@ -31,6 +32,7 @@ pub struct GetRequest {
     pub sender: Option<SenderId>,
     /// `None`: now.
     pub at: Option<Timestamp>,
+    pub consistency: Consistency,
 }
 
 /// How a person stands.
@@ -65,6 +67,7 @@ pub struct HistoryEvent {
 impl Consents {
     /// The state of every purpose that is known of a person.
     pub async fn standings(&self, request: &GetRequest) -> Result<Standings, Error> {
+        let required = self.required(&request.consistency).await?;
         let compiled = self.business(&request.business).await?;
         let invalid = |violation| Error::Invalid {
             violations: vec![violation],
@@ -84,16 +87,11 @@ impl Consents {
         let partition = subject.partition;
         let loaded = self.0.ledger.facts(&[subject]).await?.pop();
         let loaded = loaded.ok_or_else(|| Error::internal("a read answered nothing"))?;
+        if !required.is_met_by(partition, loaded.as_of) {
+            return Err(Error::NotYetFresh);
+        }
         let known = loaded.subject;
-        let history = match &known {
-            None => Vec::new(),
-            Some(known) => {
-                self.0
-                    .ledger
-                    .history(known.subject_id, Offset(0), HISTORY)
-                    .await?
-            }
-        };
+        let subject_id = known.as_ref().map(|subject| subject.subject_id);
         let facts = known.map(|subject| subject.facts).unwrap_or_default();
         let at = request.at.unwrap_or_else(|| self.now());
         let mut standings = Vec::new();
@@ -115,16 +113,25 @@ impl Consents {
                     at,
                 );
                 if stands.state != ConsentState::Unknown || request.purpose.is_some() {
-                    let made_by = |one: &&Recorded| Some(one.event.event_id) == stands.event;
-                    let event = history.iter().find(made_by).map(|one| one.event.clone());
                     let purpose = purpose.key.clone();
                     standings.push(PurposeStanding {
                         purpose,
                         sender,
                         standing: stands,
-                        event,
+                        event: None,
                     });
                 }
+            }
+        }
+        if let Some(subject_id) = subject_id {
+            let wanted = standings
+                .iter()
+                .filter_map(|one| one.standing.event)
+                .collect();
+            let found = self.find_events(subject_id, wanted).await?;
+            for one in &mut standings {
+                let made_by = |found: &&Recorded| Some(found.event.event_id) == one.standing.event;
+                one.event = found.iter().find(made_by).map(|found| found.event.clone());
             }
         }
         Ok(Standings {
@@ -135,6 +142,26 @@ impl Consents {
                 .collect(),
             token: self.token_of(&[(partition, loaded.as_of)]),
         })
+    }
+
+    /// The wanted events of a person, however many there are of others.
+    pub(super) async fn find_events(
+        &self,
+        subject: SubjectId,
+        mut wanted: BTreeSet<EventId>,
+    ) -> Result<Vec<Recorded>, Error> {
+        let mut found = Vec::new();
+        let mut after = Offset(0);
+        while !wanted.is_empty() {
+            let page = self.0.ledger.history(subject, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.position.offset;
+            found.extend(
+                page.into_iter()
+                    .filter(|one| wanted.remove(&one.event.event_id)),
+            );
+        }
+        Ok(found)
     }
 
     /// Events of a person after an offset, oldest first, and whether there are more.

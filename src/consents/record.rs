@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::append::{Draft, Key, Write};
 use super::error::reason;
 use super::payload::Payload;
+use super::withdraw::EARLIEST;
 use super::{Consents, Error, Evidence, Recipient, Violation, resolve};
 use crate::catalog::{Compiled, Named};
 use crate::domain::catalog::Purpose;
@@ -127,7 +128,12 @@ impl Consents {
             key: Some(key),
         };
         // Before anything is judged: a repeat gets the first answer also under newer rules.
-        if let Some(first) = self.repeated(&write, Touch::No).await? {
+        // A refusal restricts, and what restricts is acknowledged on the strength of a write alone.
+        let touch = match request.event_state {
+            EventState::Refused => Touch::Yes,
+            EventState::Given | EventState::Requested | EventState::RequestDeferred => Touch::No,
+        };
+        if let Some(first) = self.repeated(&write, touch).await? {
             return Ok(self.recorded(first));
         }
         let act = self.judge(request, &compiled)?;
@@ -139,10 +145,8 @@ impl Consents {
                     Ok(Draft {
                         act: act.clone(),
                         event_time: request.event_time.min(now),
-                        time_source: match request.event_time > now {
-                            true => TimeSource::Gate,
-                            false => TimeSource::Caller,
-                        },
+                        // Also where it was cut to now: for a grant that is the generous bound.
+                        time_source: TimeSource::Caller,
                     })
                 },
                 |event, facts| stored_records(&compiled, &purposes, event, facts),
@@ -185,13 +189,7 @@ impl Consents {
                 .ok()
         });
         let now = self.now();
-        if request.event_time > now.plus(compiled.rules.clock_tolerance) {
-            violations.push(Violation::new(
-                "event_time",
-                reason::EVENT_TIME_IN_FUTURE,
-                "lies too far in the future",
-            ));
-        }
+        violations.extend(judge_time(request.event_time, now, compiled));
         let shown = notice.map(|notice| NoticeShown {
             notice: notice.name.clone(),
             sha256: notice.sha256.clone(),
@@ -241,6 +239,20 @@ impl Consents {
             Err(Error::Invalid { violations })
         }
     }
+}
+
+/// What is wrong with the time of an act, if anything.
+fn judge_time(event_time: Timestamp, now: Timestamp, compiled: &Compiled) -> Option<Violation> {
+    if event_time > now.plus(compiled.rules.clock_tolerance) {
+        let message = "lies too far in the future";
+        return Some(Violation::new(
+            "event_time",
+            reason::EVENT_TIME_IN_FUTURE,
+            message,
+        ));
+    }
+    let message = "lies before WhatsApp's first year, as an instant that was never set does";
+    (event_time < EARLIEST).then(|| Violation::new("event_time", reason::FIELD_INVALID, message))
 }
 
 fn names(request: &RecordRequest) -> Vec<Named<'_>> {

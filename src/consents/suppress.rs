@@ -19,7 +19,7 @@ use crate::domain::facts::Mark;
 use crate::domain::id::{BusinessId, EventId, SenderId};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{IndicationMethod, SuppressionBasis, TimeSource};
-use crate::ledger::{Offset, Rpc, Touch};
+use crate::ledger::{Rpc, Touch};
 
 /// A suppression, parsed and bounded.
 #[derive(Debug, Clone, Serialize)]
@@ -69,9 +69,6 @@ struct StoredLift {
     event_id: EventId,
     effective_at: Timestamp,
 }
-
-/// No subject has more events than this read at once.
-const HISTORY: u32 = 10_000;
 
 impl Consents {
     /// Bars sending. When this returns, no check that starts later is answered from before it.
@@ -218,10 +215,8 @@ impl Consents {
         let history = match loaded.and_then(|loaded| loaded.subject) {
             None => Vec::new(),
             Some(known) => {
-                self.0
-                    .ledger
-                    .history(known.subject_id, Offset(0), HISTORY)
-                    .await?
+                let wanted = [request.suppression].into();
+                self.find_events(known.subject_id, wanted).await?
             }
         };
         history

@@ -1,5 +1,5 @@
 //! Withdraw: somebody no longer wants messages. Always accepted: for a person never seen before, a
-//! purpose or sender that the catalogue does not hold, a time in the future. Harmless to repeat.
+//! purpose or sender that the catalogue does not hold, a time that cannot be. Harmless to repeat.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,12 +9,16 @@ use serde::{Deserialize, Serialize};
 use super::append::{Draft, Key, Write, Written};
 use super::payload::Payload;
 use super::{Consents, Error, Evidence, Recipient};
-use crate::catalog::Named;
+use crate::catalog::Compiled;
 use crate::domain::event::{Act, Event, Restriction, Scope, Suppression};
 use crate::domain::id::{BusinessId, EventId, SenderId};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{RestrictionKind, SuppressionBasis, TimeSource, WithdrawalMethod};
 use crate::ledger::{Rpc, Touch};
+
+/// WhatsApp's first year. Whoever names an earlier time for an act on it has named none: an unset
+/// instant that was sent as 1970 must not put an opt-out before what it ends.
+pub const EARLIEST: Timestamp = Timestamp::from_micros(1_230_768_000_000_000);
 
 /// An opt-out.
 #[derive(Debug, Clone, Serialize)]
@@ -71,8 +75,17 @@ impl Consents {
     }
 
     async fn withdraw_now(&self, request: &WithdrawRequest) -> Result<WithdrawAnswer, Error> {
-        let names: Vec<Named<'_>> = request.sender.iter().map(Named::Sender).collect();
-        let compiled = self.business_with(&request.business, &names).await?;
+        let mut compiled = self.business(&request.business).await?;
+        let unknown = |compiled: &Compiled| {
+            request
+                .sender
+                .as_ref()
+                .is_some_and(|name| compiled.catalog().sender(name).is_none())
+        };
+        // Nothing of the catalogue can refuse an opt-out, not even that it cannot be read now.
+        if unknown(&compiled) && self.0.catalog.catch_up().await.is_ok() {
+            compiled = self.business(&request.business).await?;
+        }
         let content = serde_json::to_vec(request).expect("a request has only string keys");
         let key = request
             .idempotency_key
@@ -105,20 +118,21 @@ impl Consents {
         if let Some(first) = self.repeated(write, Touch::Yes).await? {
             return Ok(self.restricted(first));
         }
-        // An alias is stored as the sender that it names, an unknown sender as it was given.
-        let sender = request.sender.as_ref().map(|name| {
-            write
-                .compiled
-                .catalog()
-                .sender(name)
-                .map_or_else(|| name.clone(), |s| s.sender_id.clone())
-        });
+        // An alias is stored as the sender that it names. A name that nobody has narrows nothing: it
+        // may become some sender's, or have been, and the opt-out must hold for that one, too.
+        let sender = request
+            .sender
+            .as_ref()
+            .and_then(|name| write.compiled.catalog().sender(name))
+            .map(|sender| sender.sender_id.clone());
         let written = self
             .append_with(
                 write,
                 |_, now| {
                     let (event_time, time_source) = match request.event_time {
-                        Some(time) if time <= now => (time, TimeSource::Caller),
+                        Some(time) if (EARLIEST..=now).contains(&time) => {
+                            (time, TimeSource::Caller)
+                        }
                         Some(_) | None => (now, TimeSource::Gate),
                     };
                     Ok(Draft {

@@ -229,6 +229,30 @@ impl Facts {
         grants + asks + restrictions + suppressions + lifts
     }
 
+    /// The latest instant from which anything counts; the epoch if nothing does.
+    pub fn latest(&self) -> Timestamp {
+        let grants = self
+            .grants
+            .iter()
+            .map(|grant| grant.confirmed_at.unwrap_or(grant.mark.at));
+        let asks = self.asks.iter().map(|ask| ask.mark.at);
+        let restrictions = self
+            .restrictions
+            .iter()
+            .map(|restricted| restricted.mark.at);
+        let suppressions = self
+            .suppressions
+            .iter()
+            .map(|suppressed| suppressed.mark.at);
+        let lifts = self.lifts.iter().map(|lift| lift.mark.at);
+        let all = grants
+            .chain(asks)
+            .chain(restrictions)
+            .chain(suppressions)
+            .chain(lifts);
+        all.max().unwrap_or(Timestamp::EPOCH)
+    }
+
     /// Adds one event. Total: every event that can be read can be applied, and twice is once.
     pub fn apply(&mut self, event: &Event) {
         let mark = Mark::of(event);

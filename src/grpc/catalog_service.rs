@@ -86,9 +86,10 @@ pub(super) fn of_catalog(error: catalog::Error, resource: &str) -> Status {
             status::already_exists("ALREADY_EXISTS", error.to_string())
         }
         catalog::Error::NotFound { .. } => status::not_found(error.to_string()),
-        catalog::Error::Contended | catalog::Error::Ledger(_) | catalog::Error::Policy(_) => {
-            of(&error.into())
-        }
+        catalog::Error::Contended
+        | catalog::Error::LeaseLost
+        | catalog::Error::Ledger(_)
+        | catalog::Error::Policy(_) => of(&error.into()),
     }
 }
 

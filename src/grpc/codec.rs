@@ -11,6 +11,8 @@ use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
 use tonic::{Code, Status};
 use tonic_prost::{ProstDecoder, ProstEncoder};
 
+use super::status;
+
 /// What the generated services and clients are built with.
 pub struct Codec<Encode, Decode>(PhantomData<(Encode, Decode)>);
 
@@ -53,12 +55,52 @@ impl<T: Message + Default> Decoder for BlamingDecoder<T> {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
         self.0.decode(buffer).map_err(|status| match status.code() {
-            Code::Internal => Status::invalid_argument(status.message()),
+            Code::Internal => blame(status.message()),
             _ => status,
         })
     }
 
     fn buffer_settings(&self) -> BufferSettings {
         buffers()
+    }
+}
+
+/// Prost says `failed to …: Inner.field: Message.field: what is wrong`, the innermost field first. A
+/// caller knows fields.
+fn blame(message: &str) -> Status {
+    let mut fault = message
+        .strip_prefix("failed to decode Protobuf message: ")
+        .unwrap_or(message);
+    let mut path = Vec::new();
+    while let Some((place, rest)) = fault.split_once(": ")
+        && let Some((_, field)) = place.split_once('.')
+        && !place.contains(' ')
+    {
+        path.push(field);
+        fault = rest;
+    }
+    path.reverse();
+    status::unreadable(&path.join("."), fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::proto;
+    use tonic_types::StatusExt;
+
+    fn blamed(bytes: &[u8]) -> Vec<String> {
+        let error = proto::CheckConsentRequest::decode(bytes).unwrap_err();
+        let status = blame(&error.to_string());
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let fields = status.get_details_bad_request().unwrap().field_violations;
+        fields.into_iter().map(|one| one.field).collect()
+    }
+
+    #[test]
+    fn what_prost_cannot_read_is_blamed_on_the_field_by_its_path() {
+        assert_eq!(blamed(&[0x0a, 1, 0xff]), ["business_id"]);
+        assert_eq!(blamed(&[0x12, 3, 0x0a, 1, 0xff]), ["recipient.address"]);
+        assert_eq!(blamed(&[0x0f]), [""]);
     }
 }

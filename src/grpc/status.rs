@@ -9,8 +9,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 use uuid::Uuid;
 
-use crate::consents::Error;
 use crate::consents::error::reason;
+use crate::consents::{Error, Violation};
 
 const DOMAIN: &str = "consentgate";
 
@@ -72,12 +72,15 @@ pub fn of(error: &Error) -> Status {
 }
 
 /// Violated fields, as many as a header takes, and the first one's reason.
-fn invalid(violations: &[crate::consents::Violation]) -> Status {
+fn invalid(violations: &[Violation]) -> Status {
     let mut room = VIOLATIONS_ROOM;
     let (mut fields, mut message) = (Vec::new(), Vec::new());
     for violation in violations.iter().take(MAX_VIOLATIONS) {
         let (field, what) = (shortened(&violation.field), shortened(&violation.message));
-        let line = format!("{field}: {what} ({})", violation.reason);
+        let line = match field.as_str() {
+            "" => format!("{what} ({})", violation.reason),
+            field => format!("{field}: {what} ({})", violation.reason),
+        };
         // The message is percent-encoded, the details are base64.
         let encoded = line.bytes().map(|byte| {
             if byte.is_ascii_graphic() || byte == b' ' {
@@ -121,6 +124,12 @@ fn shortened(text: &str) -> String {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
     }
+}
+
+/// The bytes of a request are no message. `field`: where that shows, empty where it does not.
+pub fn unreadable(field: &str, fault: &str) -> Status {
+    let fault = format!("the message cannot be read: {fault}");
+    invalid(&[Violation::new(field, reason::FIELD_INVALID, fault)])
 }
 
 /// Something of this name exists with other content.
@@ -174,7 +183,6 @@ fn internal(source: &(dyn std::error::Error + Send + Sync)) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consents::Violation;
 
     #[test]
     fn every_violated_field_is_named_and_the_first_reason_stands_out() {

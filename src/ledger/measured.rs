@@ -1,7 +1,8 @@
-//! A ledger that times every call of another one.
+//! A ledger that times every call of another one, and waits for none of them without end.
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -18,11 +19,32 @@ use crate::telemetry::{LedgerOperation, Metrics, Outcome};
 pub struct Measured {
     inner: Arc<dyn Ledger>,
     metrics: Metrics,
+    /// Longest time for one call: a connection may be cut without either end noticing, and then
+    /// the database's own time limits never speak.
+    limit: Duration,
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {0:?}")]
+struct NoAnswer(Duration);
+
 impl Measured {
-    pub fn new(inner: Arc<dyn Ledger>, metrics: Metrics) -> Self {
-        Self { inner, metrics }
+    pub fn new(inner: Arc<dyn Ledger>, metrics: Metrics, limit: Duration) -> Self {
+        Self {
+            inner,
+            metrics,
+            limit,
+        }
+    }
+
+    async fn within<T: Send>(
+        &self,
+        call: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(self.limit, call).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Unavailable(NoAnswer(self.limit).into())),
+        }
     }
 
     async fn time<T: Send>(
@@ -34,7 +56,9 @@ impl Measured {
             Ok(_) => Outcome::Ok,
             Err(_) => Outcome::Error,
         };
-        self.metrics.time_ledger(operation, call, outcome).await
+        self.metrics
+            .time_ledger(operation, self.within(call), outcome)
+            .await
     }
 }
 
@@ -52,7 +76,11 @@ impl Ledger for Measured {
             Err(_) => Outcome::Error,
         };
         self.metrics
-            .time_ledger(LedgerOperation::Append, self.inner.append(append), outcome)
+            .time_ledger(
+                LedgerOperation::Append,
+                self.within(self.inner.append(append)),
+                outcome,
+            )
             .await
     }
 
@@ -63,11 +91,12 @@ impl Ledger for Measured {
         key_hash: &[u8; 16],
         touch: Touch,
     ) -> Result<Option<StoredAnswer>, Error> {
-        self.inner.answer(business, rpc, key_hash, touch).await
+        self.within(self.inner.answer(business, rpc, key_hash, touch))
+            .await
     }
 
     async fn forget_answers(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
-        self.inner.forget_answers(before, limit).await
+        self.within(self.inner.forget_answers(before, limit)).await
     }
 
     async fn history(
@@ -101,11 +130,12 @@ impl Ledger for Measured {
         after: Option<[u8; 16]>,
         limit: u32,
     ) -> Result<Vec<StoredSubject>, Error> {
-        self.inner.subjects_after(partition, after, limit).await
+        self.within(self.inner.subjects_after(partition, after, limit))
+            .await
     }
 
     async fn address(&self, subject: SubjectId) -> Result<Option<Vec<u8>>, Error> {
-        self.inner.address(subject).await
+        self.within(self.inner.address(subject)).await
     }
 
     async fn system_after(&self, after: Offset, limit: u32) -> Result<Vec<SystemRecord>, Error> {
@@ -130,15 +160,15 @@ impl Ledger for Measured {
     }
 
     async fn meta(&self) -> Result<Meta, Error> {
-        self.inner.meta().await
+        self.within(self.inner.meta()).await
     }
 
     async fn set_key_check(&self, value: &str) -> Result<(), Error> {
-        self.inner.set_key_check(value).await
+        self.within(self.inner.set_key_check(value)).await
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.inner.ping().await
+        self.within(self.inner.ping()).await
     }
 
     async fn close(&self) {

@@ -31,6 +31,11 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 /// Key of the advisory lock that a serving instance holds ("consentg" in ASCII).
 const SERVING_LOCK: i64 = 0x636f_6e73_656e_7467;
 
+/// After how long a silence the server takes the lock from its holder. One that was cut off without
+/// a word would keep it, also from itself, for as long as the server believes in the connection,
+/// which may be hours.
+const SILENCE: &str = "5s";
+
 /// A ledger in PostgreSQL.
 #[derive(Debug)]
 pub struct Postgres {
@@ -189,8 +194,18 @@ impl ServingLock {
     }
 
     /// Notes who holds the right now. Only after a vanished predecessor was waited out: whoever is
-    /// cut off while it waits still owes the wait.
+    /// cut off while it waits still owes the wait. From here on the holder must ask for its lock
+    /// within [`SILENCE`] again and again.
     pub async fn claim(&mut self, instance: Uuid) -> Result<(), Error> {
+        // PostgreSQL 14 and later.
+        sqlx::query(
+            "SELECT set_config('idle_session_timeout', $1, false)
+             WHERE current_setting('server_version_num')::integer >= 140000",
+        )
+        .bind(SILENCE)
+        .execute(&mut self.connection)
+        .await
+        .map_err(sort_error)?;
         sqlx::query(
             "INSERT INTO ledger_meta (name, value) VALUES ('serving', $1)
              ON CONFLICT (name) DO UPDATE SET value = excluded.value",

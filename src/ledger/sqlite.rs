@@ -37,8 +37,8 @@ const READERS: u32 = 4;
 pub struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
-    /// Held as long as the ledger is open.
-    _lock: File,
+    /// Held as long as the ledger is open: the lock file, and the database file itself.
+    _locks: [File; 2],
 }
 
 /// Whether opening may create the file and bring its schema up to date.
@@ -55,7 +55,11 @@ impl Sqlite {
         migrate: Migrate,
         acquire_timeout: Duration,
     ) -> Result<Self, OpenError> {
-        let lock = take_lock(path)?;
+        let path = &real_path(path, migrate).map_err(|error| OpenError::Open(error.into()))?;
+        let locks = [
+            wait_for_lock(&lock_path(path)).await?,
+            wait_for_lock(path).await?,
+        ];
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(migrate == Migrate::Yes)
@@ -101,7 +105,7 @@ impl Sqlite {
         Ok(Self {
             writer,
             readers,
-            _lock: lock,
+            _locks: locks,
         })
     }
 
@@ -127,18 +131,51 @@ pub fn lock_path(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// The database's own path, whatever link led to it. A new database begins as an empty file.
+fn real_path(path: &Path, migrate: Migrate) -> std::io::Result<PathBuf> {
+    let create = migrate == Migrate::Yes;
+    File::options()
+        .read(true)
+        .write(true)
+        .create(create)
+        .truncate(false)
+        .open(path)?;
+    path.canonicalize()
+}
+
+/// How long a lock may take to become free: who held it may be gone while a process that it just
+/// started still shares its files.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+async fn wait_for_lock(path: &Path) -> Result<File, OpenError> {
+    const PAUSE: Duration = Duration::from_millis(25);
+    let mut waited = Duration::ZERO;
+    loop {
+        match take_lock(path) {
+            Err(OpenError::Locked(_)) if waited < LOCK_PATIENCE => {
+                tokio::time::sleep(PAUSE).await;
+                waited += PAUSE;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Two locks keep a second process out: the file beside the database says so by its name, and the
+/// one on the database's own inode holds also where that file was removed or the database has a
+/// second name. (SQLite's own locks are of another kind, so the two do not meet.)
 fn take_lock(path: &Path) -> Result<File, OpenError> {
-    let path = lock_path(path);
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
-        .open(&path)
+        .open(path)
         .map_err(OpenError::Lock)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            Err(OpenError::Locked(format!("`{}` is locked", path.display())))
+            let path = path.display();
+            Err(OpenError::Locked(format!("`{path}` is locked")))
         }
         Err(TryLockError::Error(error)) => Err(OpenError::Lock(error)),
     }

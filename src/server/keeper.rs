@@ -18,15 +18,11 @@ use crate::cache::lease::{TERM, waiting_term};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::grpc::Health;
-use crate::ledger::Ledger;
 use crate::ledger::postgres::{Limits, Predecessor, ServingLock};
+use crate::ledger::{Ledger, Position, SYSTEM};
 
 /// How often the lock is proved.
 const PERIOD: Duration = Duration::from_millis(500);
-
-/// How long taking the lock again may take, and reading what was missed. A database that says
-/// nothing is asked again on another connection.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What keeps others from serving the same database.
 pub(super) enum Guard {
@@ -85,6 +81,8 @@ impl Keeper {
                     ));
                 }
                 kept.cache.restart_from(&kept.ledger.heads().await?);
+                // It was read before the predecessor was waited out.
+                kept.catalog.catch_up().await?;
                 kept.cache.lease().extend(asked);
                 let right = Right {
                     url,
@@ -141,6 +139,7 @@ struct Right {
 impl Right {
     /// Proves the lock until told to stop; gives it back if it is held then.
     async fn keep(self, lock: ServingLock) -> Option<ServingLock> {
+        let mut seen = Vec::new();
         let mut held = Some(lock);
         loop {
             tokio::select! {
@@ -151,6 +150,41 @@ impl Right {
                 Some(mut lock) => self.prove(&mut lock).await.then_some(lock),
                 None => self.take_again().await,
             };
+            if held.is_some() {
+                self.look(&mut seen).await;
+            }
+        }
+    }
+
+    /// Looks for commits that are not ours: one that an earlier instance had under way when it lost
+    /// its right, or one of our own whose outcome we never learned. What was committed at the look
+    /// before and is still not applied is such a one.
+    async fn look(&self, seen: &mut Vec<Position>) {
+        let Ok(Ok(heads)) = tokio::time::timeout(PERIOD, self.kept.ledger.heads()).await else {
+            // Said when the lock is proved next, or by whoever needs the ledger.
+            return;
+        };
+        let before = std::mem::replace(seen, heads);
+        let applied = |position: &Position| match position.partition {
+            SYSTEM => self.kept.catalog.applied(),
+            partition => self.kept.cache.applied(partition),
+        };
+        let missed: Vec<Position> = before
+            .into_iter()
+            .filter(|position| applied(position) < position.offset)
+            .collect();
+        if missed.is_empty() {
+            return;
+        }
+        tracing::info!(
+            partitions = missed.len(),
+            "applying commits that were not made here"
+        );
+        self.kept.cache.restart_from(&missed);
+        if missed.iter().any(|position| position.partition == SYSTEM)
+            && let Err(error) = self.kept.catalog.catch_up().await
+        {
+            tracing::warn!(%error, "the catalogue cannot be caught up");
         }
     }
 
@@ -174,9 +208,11 @@ impl Right {
         }
     }
 
+    /// A database that says nothing is asked again, on another connection.
     async fn take_again(&self) -> Option<ServingLock> {
+        let patience = self.limits.acquire_timeout;
         let taken = ServingLock::take(&self.url, self.limits, self.instance);
-        let (mut lock, predecessor) = match tokio::time::timeout(PATIENCE, taken).await {
+        let (mut lock, predecessor) = match tokio::time::timeout(patience, taken).await {
             Ok(Ok(taken)) => taken,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the right to serve cannot be taken yet");
@@ -188,7 +224,7 @@ impl Right {
             }
         };
         outwait(predecessor).await;
-        match tokio::time::timeout(PATIENCE, self.resume(&mut lock)).await {
+        match tokio::time::timeout(patience, self.resume(&mut lock)).await {
             Ok(Ok(())) => {
                 self.kept.health.well();
                 tracing::info!("serving again");

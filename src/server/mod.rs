@@ -82,6 +82,9 @@ impl From<ledger::Error> for Error {
     }
 }
 
+/// How much longer than its own limits the database is waited for.
+const MARGIN: Duration = Duration::from_secs(1);
+
 /// How often answers of old calls are forgotten.
 const SWEEP: Duration = Duration::from_hours(1);
 
@@ -113,8 +116,12 @@ impl Server {
         config.validate()?;
         warn_if_exposed(config);
         let opened = open::open(config).await?;
-        let ledger: Arc<dyn Ledger> =
-            Arc::new(Measured::new(Arc::clone(&opened.ledger), metrics.clone()));
+        let limit = config.database_acquire_timeout + config.statement_timeout + MARGIN;
+        let ledger: Arc<dyn Ledger> = Arc::new(Measured::new(
+            Arc::clone(&opened.ledger),
+            metrics.clone(),
+            limit,
+        ));
         let policy_text = policy_text(config).await?;
         let keys = Arc::new(opened.keyring.ledger_keys());
         let catalog = Catalog::open(
@@ -122,10 +129,9 @@ impl Server {
             Arc::clone(&clock),
             Arc::new(opened.keyring),
             config.clock_tolerance,
-            &policy_text,
+            Arc::clone(&opened.lease),
         );
         let catalog = Arc::new(catalog.await?);
-        apply_catalog(config, &catalog).await?;
         let cache = Arc::new(FactsCache::new(
             Arc::clone(&ledger),
             Arc::clone(&clock),
@@ -145,6 +151,9 @@ impl Server {
             },
         )
         .await?;
+        // Only now is the right to serve held, and what others changed before is known.
+        catalog.adopt(&policy_text).await?;
+        apply_catalog(config, &catalog).await?;
         let writes = TaskTracker::new();
         let consents = Consents::new(Parts {
             ledger: Arc::clone(&ledger),

@@ -12,6 +12,7 @@ use crate::domain::vocabulary::MessageClass;
 pub const MAX_RECIPIENTS: usize = 10_000;
 const TEMPLATE: usize = 512;
 const REQUEST_ID: usize = 128;
+const NOTHING_WEAKER: &str = "must not be false: there is nothing weaker to mean";
 
 /// The fields that a single question and a batch share.
 struct Common {
@@ -30,11 +31,12 @@ pub fn check(request: proto::CheckConsentRequest) -> Result<(Asked, Recipient), 
     let confirms = request.message_class == i32::from(proto::MessageClass::OptOutConfirmation);
     if confirms && request.request_id.is_empty() {
         fields.refuse("request_id", "is required with OPT_OUT_CONFIRMATION");
+    } else if confirms {
+        fields.identifier("request_id", request.request_id, REQUEST_ID);
     }
     if confirms && request.sender_id.is_empty() {
         fields.refuse("sender_id", "is required with OPT_OUT_CONFIRMATION");
     }
-    fields.text("request_id", request.request_id, REQUEST_ID);
     let asked = asked(
         &mut fields,
         Common {
@@ -130,11 +132,12 @@ fn consistency(fields: &mut Fields, asked: Option<proto::Consistency>) -> Option
         R::Strict(true) => Some(Consistency::Strict),
         R::FullyConsistent(true) => Some(Consistency::FullyConsistent),
         R::AtLeastAsFresh(token) => Some(Consistency::AtLeastAsFresh(token)),
-        R::Strict(false) | R::FullyConsistent(false) => {
-            fields.refuse(
-                "consistency",
-                "must not be false: there is nothing weaker to mean",
-            );
+        R::Strict(false) => {
+            fields.refuse("consistency.strict", NOTHING_WEAKER);
+            None
+        }
+        R::FullyConsistent(false) => {
+            fields.refuse("consistency.fully_consistent", NOTHING_WEAKER);
             None
         }
         R::BoundedStaleness(_) => {
@@ -159,14 +162,13 @@ pub fn get(request: proto::GetConsentRequest) -> Result<GetRequest, Error> {
     let at = fields.optional_time("at", request.at);
     let consistency = consistency(&mut fields, request.consistency);
     let parsed = (|| {
-        // Standings are always read from the ledger, so every requirement is met.
-        consistency?;
         Some(GetRequest {
             business: business?,
             recipient: recipient?,
             purpose: purpose?,
             sender: sender?,
             at: at?,
+            consistency: consistency?,
         })
     })();
     fields.finish(parsed)

@@ -133,6 +133,16 @@ impl Fields {
         Some(text)
     }
 
+    /// As [`Fields::text`], of a single line: an id that somebody else made.
+    pub fn identifier(&mut self, field: &str, text: String, max: usize) -> Option<String> {
+        let text = self.text(field, text, max)?;
+        if text.chars().any(char::is_control) {
+            self.refuse(field, "must not contain control characters");
+            return None;
+        }
+        Some(text)
+    }
+
     pub fn recipient(&mut self, recipient: Option<proto::Recipient>) -> Option<Recipient> {
         self.take(read_recipient("recipient", recipient))
     }

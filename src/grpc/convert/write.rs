@@ -323,11 +323,13 @@ fn implied(
     time: Option<prost_types::Timestamp>,
     kind: Option<ConsentType>,
 ) -> Option<Option<Implied>> {
-    let given = basis != 0 || time.is_some();
     if kind != Some(ConsentType::Implied) {
-        if given {
-            fields.refuse("implied_basis", "belongs to consent_type IMPLIED alone");
-            return None;
+        let given = [
+            ("implied_basis", basis != 0),
+            ("basis_time", time.is_some()),
+        ];
+        for (field, _) in given.iter().filter(|(_, given)| *given) {
+            fields.refuse(*field, "belongs to consent_type IMPLIED alone");
         }
         return Some(None);
     }
@@ -352,12 +354,12 @@ fn declarations(wire: Option<proto::Declarations>) -> Declarations {
 fn evidence(fields: &mut Fields, wire: Option<proto::Evidence>) -> Option<Evidence> {
     let wire = wire.unwrap_or_default();
     let source_url = fields.text("evidence.source_url", wire.source_url, URL);
-    let form_id = fields.text("evidence.form_id", wire.form_id, ID);
-    let message_id = fields.text("evidence.message_id", wire.message_id, ID);
+    let form_id = fields.identifier("evidence.form_id", wire.form_id, ID);
+    let message_id = fields.identifier("evidence.message_id", wire.message_id, ID);
     let ip_address = ip_address(fields, wire.ip_address);
     let user_agent = fields.text("evidence.user_agent", wire.user_agent, USER_AGENT);
-    let signup_id = fields.text("evidence.signup_id", wire.signup_id, ID);
-    let call_id = fields.text("evidence.call_id", wire.call_id, ID);
+    let signup_id = fields.identifier("evidence.signup_id", wire.signup_id, ID);
+    let call_id = fields.identifier("evidence.call_id", wire.call_id, ID);
     let attachments = attachments(fields, wire.attachments);
     let statement = fields.text("evidence.statement", wire.statement, STATEMENT);
     Some(Evidence {
@@ -440,7 +442,7 @@ fn idempotency_key(fields: &mut Fields, key: String) -> Option<String> {
         fields.refuse("idempotency_key", "is required: 1 to 128 characters");
         return None;
     }
-    fields.text("idempotency_key", key, IDEMPOTENCY_KEY)
+    fields.identifier("idempotency_key", key, IDEMPOTENCY_KEY)
 }
 
 fn cut(text: String, max: usize) -> String {

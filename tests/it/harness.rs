@@ -11,11 +11,9 @@ use std::time::Duration;
 
 use consentgate::clock::{Clock, ManualClock, SystemClock};
 use consentgate::config::{Config, Database, Secret};
-use consentgate::consents::Consents;
 use consentgate::domain::time::Timestamp;
 use consentgate::grpc::proto::catalog_service_client::CatalogServiceClient;
 use consentgate::grpc::proto::consent_service_client::ConsentServiceClient;
-use consentgate::grpc::proto::ledger_service_client::LedgerServiceClient;
 use consentgate::grpc::proto::*;
 use consentgate::keys;
 use consentgate::server::Server;
@@ -36,8 +34,8 @@ pub const ACME: &str = "acme";
 /// 2026-06-01T12:00:00.25Z: not a whole second, which a restriction would be taken to end with.
 const START: Timestamp = Timestamp::from_micros(1_780_315_200_250_000);
 
-const CATALOG: &str = include_str!("consents/catalog.toml");
-const POLICY: &str = include_str!("consents/policy.toml");
+pub const CATALOG: &str = include_str!("consents/catalog.toml");
+pub const POLICY: &str = include_str!("consents/policy.toml");
 
 /// How long a server may take to end. Reached only by one that hangs.
 const END: Duration = Duration::from_secs(30);
@@ -143,13 +141,23 @@ impl TestServer {
     /// Ends the server and starts another over what it left: its memory is empty, its data are there.
     pub async fn restart(&mut self) {
         self.stop().await;
+        self.resume();
+    }
+
+    /// Starts a server over what a stopped one left.
+    pub fn resume(&mut self) {
+        assert!(self.running.is_none(), "the server runs");
         self.running = Some(Running::start(&self.config, &self.clock));
     }
 
-    /// Restarts with another catalogue file.
-    pub async fn restart_with_catalog(&mut self, text: &str) {
-        let file = self.config.catalog.as_ref().expect("set at start");
-        std::fs::write(file, text).unwrap();
+    /// The text of the policy file.
+    pub fn policy(&self) -> String {
+        std::fs::read_to_string(self.file("policy.toml")).unwrap()
+    }
+
+    /// Restarts with another policy file.
+    pub async fn restart_with_policy(&mut self, text: &str) {
+        std::fs::write(self.file("policy.toml"), text).unwrap();
         self.restart().await;
     }
 
@@ -181,11 +189,6 @@ impl TestServer {
         Path::join(self.place.directory.path(), name)
     }
 
-    /// The use cases behind the server, without the wire.
-    pub fn use_cases(&self) -> &Consents {
-        &self.running().consents
-    }
-
     pub fn channel(&self) -> Channel {
         self.running().channel.clone()
     }
@@ -196,10 +199,6 @@ impl TestServer {
 
     pub fn catalog(&self) -> CatalogServiceClient<Channel> {
         CatalogServiceClient::new(self.channel())
-    }
-
-    pub fn ledger(&self) -> LedgerServiceClient<Channel> {
-        LedgerServiceClient::new(self.channel())
     }
 
     pub async fn try_check(
@@ -271,7 +270,6 @@ struct Running {
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
     channel: Channel,
-    consents: Consents,
 }
 
 impl Running {
@@ -296,25 +294,23 @@ impl Running {
                     .await
                     .unwrap_or_else(|error| panic!("the server does not start: {error}"));
                 let uri = format!("http://{}", server.address());
-                let consents = server.consents().clone();
                 let serving = tokio::spawn(async move {
                     // An error means that nobody can say stop any more: the runtime is going.
                     let shutdown = async { drop(stopped.await) };
                     server.serve(shutdown).await.unwrap();
                 });
                 let channel = Channel::from_shared(uri).unwrap().connect().await.unwrap();
-                (serving, channel, consents)
+                (serving, channel)
             });
             (runtime, begun)
         });
         match begin.unwrap().join() {
-            Ok((runtime, (serving, channel, consents))) => Self {
+            Ok((runtime, (serving, channel))) => Self {
                 threads,
                 runtime,
                 stop,
                 serving,
                 channel,
-                consents,
             },
             Err(panic) => {
                 forget_panics(&threads);
@@ -330,9 +326,8 @@ impl Running {
             stop,
             serving,
             channel,
-            consents,
         } = self;
-        drop((channel, consents));
+        drop(channel);
         // It may have ended by itself: then `serving` says why.
         stop.send(()).ok();
         let ended = tokio::time::timeout(END, serving).await;

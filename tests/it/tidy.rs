@@ -66,7 +66,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("catalog", &["clock", "domain", "keys", "ledger", "policy"]),
+    (
+        "catalog",
+        &["cache", "clock", "domain", "keys", "ledger", "policy"],
+    ),
     ("cache", &["clock", "domain", "keys", "ledger", "telemetry"]),
     ("ledger", &["domain", "telemetry"]),
     ("keys", &["domain"]),

@@ -12,6 +12,12 @@ use tonic_types::StatusExt;
 
 use crate::harness::{ACME, TestServer};
 
+/// Bends a sound request.
+pub type Change<R> = fn(&mut R);
+
+/// Puts a text into one field of a request.
+pub type Put<R> = fn(&mut R, String);
+
 /// A decision with its reasons, the decisive one first.
 pub type Verdict = (Decision, Vec<Reason>);
 

@@ -101,6 +101,23 @@ pub async fn a_withdrawal_of_somebody_never_seen_stands_until_a_later_act(on: Ba
     assert_eq!(server.verdict(&bob, "offers").await, allowed);
 }
 
+/// It arrived late. What the person agreed to afterwards stands.
+pub async fn a_withdrawal_older_than_the_grant_does_not_undo_it(on: Backend) {
+    let server = TestServer::start(on).await;
+    let ann = person(1);
+    server.gives(&ann, &["offers"]).await;
+    let opt_out = WithdrawRequest {
+        event_time: Some(wire(before(server.now(), MINUTE))),
+        ..server.opt_out(&ann, everything())
+    };
+    server.try_withdraw(opt_out).await.unwrap();
+    let allowed = allow(Reason::ConsentGiven);
+    assert_eq!(server.verdict(&ann, "offers").await, allowed);
+    // It covers what was not agreed to.
+    let denied = deny(&[Reason::Withdrawn, Reason::NoConsent]);
+    assert_eq!(server.verdict(&ann, "news").await, denied);
+}
+
 pub async fn of_a_grant_and_a_withdrawal_at_one_instant_the_withdrawal_counts(on: Backend) {
     let server = TestServer::start(on).await;
     let (ann, bob) = (person(1), person(2));

@@ -54,7 +54,7 @@ pub async fn a_key_with_other_content_is_refused_and_nothing_stored(on: Backend)
     let ann = person(1);
     let grant = server.grant(&ann, &["offers"]);
     server.try_record(grant.clone()).await.unwrap();
-    let changes: [fn(&mut RecordConsentRequest); 9] = [
+    let changes: [Change<RecordConsentRequest>; 9] = [
         |r| r.recipient = Some(person(2)),
         |r| r.purposes = keys(&["news"]),
         |r| r.sender_id = "1001".into(),

@@ -4,10 +4,26 @@
 //! dead code, which clippy refuses.
 
 mod acts;
+mod bad_input;
+mod batches;
+mod coherence;
+mod confirming;
+mod damage;
+mod deadlines;
+mod decisions;
+mod evidence;
 mod flow;
+mod freshness;
+mod history;
 mod idempotency;
+mod limits;
+mod rules;
 mod scopes;
+mod slow_ledger;
 mod spellings;
+mod standing;
+mod suppressing;
+mod wire;
 
 use crate::harness::Backend;
 
@@ -16,7 +32,7 @@ macro_rules! on_both_databases {
     ($($theme:ident { $($case:ident),+ $(,)? })+) => {
         mod sqlite {
             $(mod $theme {
-                $(#[tokio::test]
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
                     super::super::$theme::$case(super::super::Backend::Sqlite).await;
                 })+
@@ -24,7 +40,7 @@ macro_rules! on_both_databases {
         }
         mod postgres {
             $(mod $theme {
-                $(#[tokio::test]
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
                     super::super::$theme::$case(super::super::Backend::Postgres).await;
                 })+
@@ -39,6 +55,7 @@ on_both_databases! {
         the_main_road_holds_on_the_systems_clock,
         a_person_never_seen_is_denied_and_has_neither_states_nor_history,
         a_withdrawal_of_somebody_never_seen_stands_until_a_later_act,
+        a_withdrawal_older_than_the_grant_does_not_undo_it,
         of_a_grant_and_a_withdrawal_at_one_instant_the_withdrawal_counts,
         a_withdrawal_known_to_the_second_counts_to_its_end,
         against_a_withdrawal_by_another_clock_a_grant_must_be_clearly_later,
@@ -57,7 +74,7 @@ on_both_databases! {
         an_opt_out_of_a_purpose_that_is_not_in_the_catalogue_holds_once_it_is,
         of_several_scopes_the_widest_counts_and_none_is_everything,
         an_opt_out_from_one_sender_leaves_the_others,
-        an_opt_out_from_a_sender_that_nobody_knows_is_kept,
+        an_opt_out_from_a_sender_that_nobody_knows_holds_for_all,
         a_grant_to_one_sender_counts_for_that_one_alone,
         a_later_act_reopens_its_own_scope_alone,
         who_ended_it_makes_the_state,
@@ -81,5 +98,127 @@ on_both_databases! {
         of_16_calls_at_once_with_one_key_one_counts_and_all_hear_of_it,
         of_16_opt_outs_at_once_with_one_key_and_16_people_none_is_lost,
         of_16_grants_at_once_with_one_key_and_16_people_one_is_stored,
+    }
+    confirming {
+        a_request_waits_and_its_confirmation_allows,
+        what_was_never_requested_cannot_be_confirmed,
+        a_confirmation_counts_only_from_the_address_that_was_asked,
+        a_request_expires,
+        a_confirmation_must_be_later_than_its_request,
+        a_confirmation_does_not_beat_a_withdrawal_newer_than_the_request,
+        a_new_request_that_is_confirmed_beats_an_older_withdrawal,
+        only_the_purposes_that_are_named_are_confirmed,
+        a_confirmation_of_two_requests_confirms_both,
+        of_16_confirmations_at_once_one_counts,
+        what_is_wrong_with_a_confirmation_is_named,
+    }
+    suppressing {
+        a_suppression_beats_every_grant_until_it_is_lifted,
+        a_suppression_ends_by_itself_at_its_time,
+        what_the_person_made_only_a_proven_later_act_of_the_person_lifts,
+        lifting_is_no_grant_and_reaches_no_typed_opt_out,
+        a_platform_stop_and_what_does_not_exist_cannot_be_lifted,
+        a_suppression_that_says_too_little_or_too_much_is_refused,
+    }
+    evidence {
+        each_rule_refuses_with_its_own_reason_and_field,
+        a_number_that_no_country_has_is_refused_in_a_grant_alone,
+        a_business_may_let_consents_count_that_did_not_name_whatsapp,
+        implied_consent_is_refused_where_purpose_or_jurisdiction_do_not_know_it,
+        missing_evidence_names_its_field,
+        every_field_that_can_be_required_can_be_given,
+        a_consent_that_is_too_weak_for_the_jurisdiction_is_refused,
+        everything_that_is_wrong_is_said_at_once,
+    }
+    history {
+        an_act_is_listed_as_it_was_recorded,
+        an_opt_out_is_listed_as_it_was_recorded,
+        implied_consent_is_listed_with_its_basis,
+        a_refusal_is_listed_with_how_and_to_what,
+        pages_follow_each_other_without_gap_or_overlap,
+        a_page_goes_on_where_it_ended_while_others_write,
+        a_token_of_another_list_is_refused,
+    }
+    standing {
+        each_state_is_told,
+        a_pending_request_is_told_as_pending,
+        a_record_says_what_the_consent_rests_on,
+        states_are_listed_by_purpose_and_sender,
+        a_state_is_told_as_of_an_instant_but_restrictions_count_whatever_it_says,
+        what_is_not_in_the_catalogue_is_no_question,
+    }
+    rules {
+        each_class_asks_for_consent_in_its_own_way,
+        a_template_counts_if_its_class_is_stricter,
+        a_consent_ends_when_its_term_does,
+        an_answer_holds_for_five_seconds_and_never_beyond_the_consent,
+        the_term_of_an_answer_is_a_setting,
+        a_held_sender_sends_nothing_from_now_on,
+        new_processing_ends_the_consents_to_the_old_one,
+        a_decision_names_the_version_of_its_rules,
+        another_policy_is_another_version_and_decides_from_the_start,
+    }
+    freshness {
+        every_offered_requirement_is_met,
+        a_token_of_another_ledger_or_an_altered_one_is_refused,
+        a_ledger_that_lost_what_a_token_proves_does_not_answer,
+        what_would_weaken_the_promise_is_refused,
+        fully_consistent_reads_the_ledger_itself,
+    }
+    batches {
+        results_stand_in_the_order_of_the_request,
+        a_malformed_recipient_fails_alone,
+        the_largest_batches_pass_a_default_client,
+        a_batch_that_cannot_be_asked_is_refused_whole,
+        a_batch_holds_no_longer_than_any_of_its_answers,
+        every_decision_has_an_id_of_its_own,
+    }
+    limits {
+        a_record_takes_what_fits_and_refuses_one_more,
+        the_largest_record_is_taken_and_listed_whole,
+        a_question_takes_what_fits_and_refuses_one_more,
+        a_confirmation_takes_what_fits_and_refuses_one_more,
+        numbers_have_from_7_to_15_digits,
+        an_opt_out_is_cut_to_size,
+    }
+    bad_input {
+        an_address_that_is_none_is_refused_by_every_call,
+        a_recipient_that_is_missing_is_refused_by_every_call,
+        a_name_that_the_catalogue_does_not_have_is_refused,
+        a_check_lacking_what_its_class_needs_is_refused,
+        an_enum_number_that_is_not_known_is_refused,
+        an_opt_out_is_taken_whatever_else_is_wrong_with_it,
+        an_instant_at_which_nobody_can_have_agreed_is_refused,
+        control_characters_are_refused_where_an_identifier_stands,
+        fields_that_contradict_each_other_are_refused,
+    }
+    wire {
+        text_that_is_not_utf8_is_refused_with_the_path_of_its_field,
+        bytes_that_are_no_message_are_refused,
+        fields_that_are_not_known_are_ignored,
+        a_message_over_the_limit_is_refused_and_one_below_is_taken,
+        more_than_four_mebibytes_are_refused_by_default,
+        exactly_what_the_contract_announces_is_unimplemented,
+        health_answers_for_the_server_and_each_service,
+        reflection_lists_the_services_and_knows_every_message,
+        reflection_can_be_switched_off,
+    }
+    deadlines {
+        a_write_goes_on_when_its_caller_stops_waiting,
+        a_shutdown_waits_for_a_write_that_nobody_waits_for,
+        a_read_that_takes_too_long_stops_and_decides_nothing,
+    }
+    damage {
+        facts_that_do_not_read_are_no_decision,
+        a_history_that_does_not_read_is_not_shown_in_part,
+    }
+    coherence {
+        no_answer_is_from_before_an_acknowledged_write_of_one_person,
+        no_answer_is_from_before_an_acknowledged_write_of_several_people,
+        the_hammer_catches_a_cache_that_keeps_what_it_loaded_unchecked,
+    }
+    decisions {
+        while_one_person_agrees_and_withdraws_every_check_says_what_holds,
+        while_several_people_agree_and_withdraw_every_check_says_what_holds,
     }
 }

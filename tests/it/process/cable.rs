@@ -60,6 +60,11 @@ impl Cable {
             silence.count += 1;
         });
     }
+
+    /// Carries what connects from now on.
+    pub fn carry_again(&self) {
+        self.silences.send_modify(|silence| silence.now = false);
+    }
 }
 
 impl Drop for Cable {

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use consentgate::grpc::proto::catalog_service_client::CatalogServiceClient;
 use consentgate::grpc::proto::consent_service_client::ConsentServiceClient;
 use consentgate::grpc::proto::{CheckConsentRequest, CheckConsentResponse};
 use tonic::transport::{Channel, Endpoint};
@@ -105,10 +104,6 @@ impl Gate {
         ConsentServiceClient::new(self.channel())
     }
 
-    pub fn catalog(&self) -> CatalogServiceClient<Channel> {
-        CatalogServiceClient::new(self.channel())
-    }
-
     pub async fn check(&self, asked: CheckConsentRequest) -> CheckConsentResponse {
         let answer = self.client().check_consent(asked).await;
         answer
@@ -128,14 +123,6 @@ impl Gate {
         let said = format!("health is {status:?}");
         eventually(limit, &said, async || {
             (self.health().await == status).then_some(())
-        })
-        .await;
-    }
-
-    /// Waits until the log has a line with this text.
-    pub async fn until_logged(&self, text: &str) {
-        eventually(LIMIT, text, async || {
-            self.log().contains(text).then_some(())
         })
         .await;
     }
@@ -281,8 +268,9 @@ impl Drop for Process {
         self.child.wait().ok();
         if std::thread::panicking() {
             let log = self.log.text();
-            let lines: Vec<&str> = log.lines().rev().take(50).collect();
-            let lines: Vec<&str> = lines.into_iter().rev().collect();
+            let is_small_talk = |line: &&str| line.contains("TRACE") || line.contains("DEBUG");
+            let mut lines: Vec<&str> = log.lines().filter(|line| !is_small_talk(line)).collect();
+            lines.drain(..lines.len().saturating_sub(50));
             eprintln!(
                 "process {} said last:\n{}",
                 self.child.id(),

@@ -58,7 +58,7 @@ async fn until_nothing_is_allowed(gate: &Gate) {
 async fn without_postgresql_nothing_is_answered_and_with_it_the_gate_goes_on_by_itself() {
     let server = Postgres::own(Durability::Durable);
     let place = Place::migrated_on(&server).await;
-    let gate = place.gate().await;
+    let gate = Gate::start(place.serve(&["--database-acquire-timeout", "1s"])).await;
     let mut acknowledged = Vec::new();
     for number in 1..=20 {
         let key = format!("agreed {number}");
@@ -115,7 +115,7 @@ async fn without_postgresql_nothing_is_answered_and_with_it_the_gate_goes_on_by_
 }
 
 #[tokio::test]
-async fn while_postgresql_is_silent_nothing_is_allowed_and_nobody_waits_for_it() {
+async fn while_postgresql_is_silent_nothing_is_allowed_and_new_connections_are_enough_to_go_on() {
     let place = Place::migrated().await;
     let cable = Cable::to(place.url()).await;
     let gate = Gate::start(place.serve_over(&cable, &["--shutdown-grace", "1s"])).await;
@@ -126,15 +126,23 @@ async fn while_postgresql_is_silent_nothing_is_allowed_and_nobody_waits_for_it()
     until_nothing_is_allowed(&gate).await;
     gate.until(ServingStatus::NotServing, LIMIT).await;
     // Nobody hears of it: who is in a hurry says so.
-    let mut withdraw = tonic::Request::new(opt_out(&person(1), "b"));
-    withdraw.set_timeout(Duration::from_millis(500));
-    let status = gate.client().withdraw(withdraw).await.unwrap_err();
-    assert!(
-        matches!(status.code(), Code::DeadlineExceeded | Code::Unavailable),
-        "{status}"
-    );
+    let hasty = || {
+        let mut withdraw = tonic::Request::new(opt_out(&person(1), "b"));
+        withdraw.set_timeout(Duration::from_millis(500));
+        withdraw
+    };
+    gate.client().withdraw(hasty()).await.unwrap_err();
 
-    // Nor does anybody wait for it at the end.
+    // The old connections stay as they are.
+    cable.carry_again();
+    gate.until(ServingStatus::Serving, LIMIT).await;
+    eventually(LIMIT, "an opt-out is acknowledged", async || {
+        gate.client().withdraw(hasty()).await.ok()
+    })
+    .await;
+    assert_eq!(gate.decision(&person(1)).await, Decision::Deny);
+
+    // At the end nobody waits for them either.
     let told = Instant::now();
     let log = gate.stop().await;
     assert!(

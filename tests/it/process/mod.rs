@@ -4,10 +4,15 @@
 //! answers is judged by what was acknowledged to a caller, never by what it should have in memory.
 
 mod cable;
+mod collector;
+mod every_call;
 mod gate;
 mod killing;
 mod losing;
 mod people;
+mod personal;
+mod secrecy;
+mod secrets;
 mod starting;
 mod stopping;
 

@@ -95,12 +95,6 @@ impl Gate {
         answer.unwrap().into_inner().records[0].event_id.clone()
     }
 
-    /// Records an opt-out that is acknowledged; says its event.
-    pub async fn withdraw(&self, person: &Recipient, key: &str) -> String {
-        let answer = self.client().withdraw(opt_out(person, key)).await;
-        answer.unwrap().into_inner().event_id
-    }
-
     pub async fn decision(&self, person: &Recipient) -> Decision {
         self.check(question(person)).await.decision()
     }

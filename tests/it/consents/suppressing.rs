@@ -213,6 +213,7 @@ pub async fn a_platform_stop_and_what_does_not_exist_cannot_be_lifted(on: Backen
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one table of refusals")]
 pub async fn a_suppression_that_says_too_little_or_too_much_is_refused(on: Backend) {
     let server = TestServer::start(on).await;
     let person = person(1);

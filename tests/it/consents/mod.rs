@@ -206,7 +206,6 @@ on_both_databases! {
     deadlines {
         a_write_goes_on_when_its_caller_stops_waiting,
         a_shutdown_waits_for_a_write_that_nobody_waits_for,
-        a_read_that_takes_too_long_stops_and_decides_nothing,
     }
     damage {
         facts_that_do_not_read_are_no_decision,

@@ -142,6 +142,7 @@ impl Snapshot {
     pub(super) fn compile(&mut self, keyring: &Keyring, tolerance: Duration) {
         let policy = self.policy.clone().unwrap_or_else(|| {
             Arc::new(Policy {
+                platform: Vec::new(),
                 jurisdictions: BTreeMap::new(),
                 sha256: String::new(),
             })

@@ -134,6 +134,10 @@ name!(
     Language, check_token, 35
 );
 name!(
+    /// A do-not-contact registry, by the name that the policy file gives it.
+    RegistryName, check_slug, 64
+);
+name!(
     /// Name of an import run, kept with every event that it brought.
     ImportBatchId, check_token, 256
 );

@@ -19,6 +19,9 @@ pub mod vocabulary;
 pub mod facts;
 mod facts_codec;
 
+pub mod hours;
+pub mod place;
+
 pub mod catalog;
 pub mod policy;
 pub mod rules;

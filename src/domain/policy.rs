@@ -4,12 +4,16 @@
 //! holds for a record of this jurisdiction at this instant. Where several jurisdictions could hold,
 //! their columns are merged one by one to the strictest.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::id::JurisdictionCode;
+use serde::{Deserialize, Serialize};
+
+use super::hours::SendingHours;
+use super::id::{JurisdictionCode, RegistryName};
 use super::time::Timestamp;
-use super::vocabulary::{ConsentType, EvidenceFields, ImpliedBasis};
+use super::vocabulary::{ConsentType, EvidenceFields, ImpliedBasis, MessageClass};
 
 /// Code of the strict default, from the range that ISO 3166 leaves to users.
 pub const DEFAULT: &str = "ZZ";
@@ -19,8 +23,22 @@ pub const DEFAULT: &str = "ZZ";
 pub struct Policy {
     /// Entries of one jurisdiction do not overlap; sorted by `effective_from`.
     pub jurisdictions: BTreeMap<JurisdictionCode, Vec<Entry>>,
+    /// What WhatsApp itself does not deliver. Sorted by `effective_from`.
+    pub platform: Vec<PlatformRule>,
     /// SHA-256 of the file, hex.
     pub sha256: String,
+}
+
+/// Messages that WhatsApp does not deliver to the numbers of a country, by WhatsApp's own rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlatformRule {
+    /// Of the number, not of the person's residence.
+    pub country: JurisdictionCode,
+    pub classes: Vec<MessageClass>,
+    pub effective_from: Timestamp,
+    /// The first instant at which it no longer holds.
+    pub effective_to: Option<Timestamp>,
+    pub source: Source,
 }
 
 /// What one jurisdiction asks for during one period.
@@ -48,6 +66,60 @@ pub struct Requirements {
     pub implied_validity: BTreeMap<ImpliedBasis, Duration>,
     /// For how long a confirmation may be waited for.
     pub confirmation_within: Duration,
+    /// When MARKETING and CONSENT_REQUEST may be sent; `None`: at any time.
+    pub sending_hours: Option<SendingHours>,
+    /// How often MARKETING and CONSENT_REQUEST may be sent. All of them hold.
+    pub frequency_caps: Vec<FrequencyCap>,
+    /// Registries that must have been consulted before MARKETING. By name, once each.
+    pub registries: Vec<RegistryRule>,
+    pub asking: Asking,
+}
+
+/// At most so many messages in so long a time, sliding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrequencyCap {
+    /// From 1.
+    pub messages: u32,
+    /// In seconds.
+    pub per_seconds: u64,
+}
+
+impl FrequencyCap {
+    pub const fn per(&self) -> Duration {
+        Duration::from_secs(self.per_seconds)
+    }
+}
+
+/// What is asked of a do-not-contact registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryRule {
+    pub registry: RegistryName,
+    pub kind: RegistryKind,
+    /// How old its answer may be.
+    pub max_age: Duration,
+    /// A consent at least this firm makes the look-up needless. A listing counts all the same.
+    pub unless_consent: Option<ConsentType>,
+}
+
+/// What a listing says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RegistryKind {
+    /// The person wants no marketing.
+    DoNotContact,
+    /// The number belongs to somebody else now: earlier consents are void.
+    ReassignedNumbers,
+}
+
+/// How often a person may be asked for consent, beyond a confirmation that the person began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asking {
+    /// How often in all; 0: never.
+    pub max_total: u32,
+    /// How long after one ask the next may follow.
+    pub cooldown: Duration,
+    /// Asking is itself a commercial message, which needs a consent, at least an implied one.
+    pub is_commercial: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,8 +223,54 @@ impl Requirements {
             validity: shorter(self.validity, other.validity),
             implied_validity: implied,
             confirmation_within: self.confirmation_within.min(other.confirmation_within),
+            sending_hours: stricter_hours(
+                self.sending_hours.as_ref(),
+                other.sending_hours.as_ref(),
+            ),
+            frequency_caps: united(&self.frequency_caps, &other.frequency_caps),
+            registries: united_registries(&self.registries, &other.registries),
+            asking: Asking {
+                max_total: self.asking.max_total.min(other.asking.max_total),
+                cooldown: self.asking.cooldown.max(other.asking.cooldown),
+                is_commercial: self.asking.is_commercial || other.asking.is_commercial,
+            },
         }
     }
+}
+
+fn stricter_hours(a: Option<&SendingHours>, b: Option<&SendingHours>) -> Option<SendingHours> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.common(b)),
+        (one, None) | (None, one) => one.cloned(),
+    }
+}
+
+fn united(a: &[FrequencyCap], b: &[FrequencyCap]) -> Vec<FrequencyCap> {
+    let caps: BTreeSet<FrequencyCap> = a.iter().chain(b).copied().collect();
+    caps.into_iter().collect()
+}
+
+/// Of one registry the shorter age and the fewer exceptions.
+fn united_registries(a: &[RegistryRule], b: &[RegistryRule]) -> Vec<RegistryRule> {
+    let mut rules: BTreeMap<RegistryName, RegistryRule> = BTreeMap::new();
+    for rule in a.iter().chain(b) {
+        match rules.entry(rule.registry.clone()) {
+            Slot::Vacant(slot) => {
+                slot.insert(rule.clone());
+            }
+            Slot::Occupied(mut slot) => {
+                let known = slot.get_mut();
+                known.kind = known.kind.max(rule.kind);
+                known.max_age = known.max_age.min(rule.max_age);
+                // `None` is the strictest: nothing makes the look-up needless.
+                known.unless_consent = known
+                    .unless_consent
+                    .zip(rule.unless_consent)
+                    .map(|(a, b)| a.max(b));
+            }
+        }
+    }
+    rules.into_values().collect()
 }
 
 /// The shorter of two terms, where `None` has no end.
@@ -184,6 +302,14 @@ pub(crate) mod tests {
                 Duration::from_secs(1_000),
             )]),
             confirmation_within: Duration::from_secs(100),
+            sending_hours: None,
+            frequency_caps: Vec::new(),
+            registries: Vec::new(),
+            asking: Asking {
+                max_total: 0,
+                cooldown: Duration::ZERO,
+                is_commercial: false,
+            },
         }
     }
 
@@ -210,6 +336,7 @@ pub(crate) mod tests {
             .collect();
         Policy {
             jurisdictions,
+            platform: Vec::new(),
             sha256: "test".into(),
         }
     }
@@ -238,6 +365,7 @@ pub(crate) mod tests {
         late.effective_from = at(100);
         let policy = Policy {
             jurisdictions: BTreeMap::from([(code("ZZ"), vec![early.clone(), late.clone()])]),
+            platform: Vec::new(),
             sha256: String::new(),
         };
         let before = Timestamp::from_micros(at(100).as_micros() - 1);
@@ -251,6 +379,7 @@ pub(crate) mod tests {
         later.effective_from = at(100);
         let policy = Policy {
             jurisdictions: BTreeMap::from([(code("ZZ"), vec![later])]),
+            platform: Vec::new(),
             sha256: String::new(),
         };
         assert_eq!(policy.requirements(Some(&code("DE")), at(1)), None);

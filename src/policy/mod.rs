@@ -19,7 +19,7 @@ use jiff::tz::TimeZone;
 use self::document::{Document, Place, Table, find};
 use crate::domain::id::JurisdictionCode;
 use crate::domain::policy::{
-    Basis, Confidence, Confirmation, DEFAULT, Entry, Policy, Requirements, Source,
+    Asking, Basis, Confidence, Confirmation, DEFAULT, Entry, Policy, Requirements, Source,
 };
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{ConsentType, EvidenceField, EvidenceFields, ImpliedBasis};
@@ -52,6 +52,7 @@ pub fn load(text: &str) -> Result<Policy, Error> {
     let sha256 = HEXLOWER.encode(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
     Ok(Policy {
         jurisdictions,
+        platform: Vec::new(),
         sha256,
     })
 }
@@ -158,6 +159,14 @@ fn requirements(table: &mut Table<'_, '_>) -> Option<Requirements> {
         validity,
         implied_validity,
         confirmation_within: confirmation_within?,
+        sending_hours: None,
+        frequency_caps: Vec::new(),
+        registries: Vec::new(),
+        asking: Asking {
+            max_total: 0,
+            cooldown: Duration::ZERO,
+            is_commercial: false,
+        },
     })
 }
 

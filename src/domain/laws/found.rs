@@ -110,6 +110,7 @@ fn a_message_of_the_person_does_not_reopen_a_purpose_that_was_withdrawn_by_name(
 #[test]
 fn where_the_policy_has_no_rule_nothing_is_allowed() {
     let none = || Policy {
+        platform: Vec::new(),
         jurisdictions: BTreeMap::new(),
         sha256: String::new(),
     };
@@ -144,6 +145,7 @@ fn an_answer_does_not_outlast_the_rules_it_was_made_by() {
     let case = question("offers")
         .and(on(seconds(100), Act::ConsentGiven(weak)))
         .under(Policy {
+            platform: Vec::new(),
             jurisdictions,
             sha256: String::new(),
         });

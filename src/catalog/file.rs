@@ -251,6 +251,7 @@ fn purpose(table: &mut Table<'_, '_>) -> Option<Purpose> {
     let requested_by_recipient = table.flag("requested_by_recipient").unwrap_or(false);
     table.refuse("frequency_cap", validate::FREQUENCY_CAP);
     Some(Purpose {
+        frequency_cap: None,
         key: key?,
         title: title?,
         localized_titles: localized_titles.into_iter().collect(),

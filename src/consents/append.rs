@@ -88,6 +88,7 @@ impl Consents {
                 time_source: draft.time_source,
                 spelling: write.recipient.address.spelling(),
                 act: draft.act,
+                copied_from: None,
                 payload_commitment: write.payload.as_ref().map(Payload::commitment),
             };
             facts.apply(&event);

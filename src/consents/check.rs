@@ -9,10 +9,12 @@ use super::error::reason;
 use super::{Consents, Error, Violation, new_id, resolve};
 use crate::cache::Entry;
 use crate::catalog::{Compiled, Named};
+use crate::domain::activity::Activity;
 use crate::domain::address::Address;
 use crate::domain::catalog::Purpose;
-use crate::domain::decide::{Activity, Question, Verdict, decide};
+use crate::domain::decide::{Question, Verdict, decide};
 use crate::domain::id::{BusinessId, PurposeKey, SenderId};
+use crate::domain::place;
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{Decision, MessageClass};
 use crate::ledger::{Offset, Partition, Position, SYSTEM, SubjectRef};
@@ -144,10 +146,11 @@ impl Consents {
             class: question.class,
             sender: question.sender,
             spelling: address.spelling(),
+            place: place::of(address),
         };
         let activity = Activity::default();
         let verdict = decide(&entry.facts, &activity, &compiled.rules, &question, at);
-        let reason = verdict.reasons.first().map_or("", |reason| reason.word());
+        let reason = verdict.reason().map_or("", |reason| reason.word());
         self.0.metrics.decisions(verdict.decision.word(), reason, 1);
         verdict
     }

@@ -15,6 +15,7 @@ use crate::domain::catalog::Purpose;
 use crate::domain::event::{Act, Confirmation, ConfirmedRequest, Terms, sorted};
 use crate::domain::facts::{Facts, Grant};
 use crate::domain::id::{BusinessId, PurposeKey, SenderId};
+use crate::domain::place;
 use crate::domain::standing::standing;
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{ConsentState, IndicationMethod, TimeSource};
@@ -86,7 +87,13 @@ impl Consents {
                 },
                 |event, facts| {
                     let confirmed = confirmed_purposes(&event.act, &compiled);
-                    stored_records(&compiled, &confirmed, event, facts)
+                    stored_records(
+                        &compiled,
+                        &confirmed,
+                        &request.recipient.address,
+                        event,
+                        facts,
+                    )
                 },
             )
             .await?;
@@ -214,6 +221,7 @@ fn waits(
 ) -> bool {
     let rules = &compiled.rules;
     let spelling = request.recipient.address.spelling();
+    let candidates = &place::of(&request.recipient.address).jurisdictions;
     let event_time = request.event_time.min(now);
     let Some(purpose) = compiled.catalog().purposes.get(&grant.purpose) else {
         return false;
@@ -221,7 +229,13 @@ fn waits(
     let named = request.purposes.is_empty() || request.purposes.contains(&grant.purpose);
     let for_sender = sender.is_none() || grant.sender.as_ref() == sender;
     let within = rules
-        .requirements(grant.jurisdiction.as_ref(), now)
+        .requirements_of(
+            grant
+                .jurisdiction
+                .as_ref()
+                .map_or(candidates, std::slice::from_ref),
+            now,
+        )
         .is_some_and(|required| event_time < grant.mark.at.plus(required.confirmation_within));
     let pending = || {
         let state = standing(
@@ -230,6 +244,7 @@ fn waits(
             purpose,
             grant.sender.as_ref(),
             spelling,
+            candidates,
             event_time,
         );
         state.state == ConsentState::PendingConfirmation && state.event == Some(grant.mark.event_id)

@@ -14,6 +14,7 @@ use crate::catalog::Compiled;
 use crate::domain::event::Event;
 use crate::domain::facts::{Facts, Suppressed};
 use crate::domain::id::{BusinessId, EventId, PurposeKey, SenderId, SubjectId};
+use crate::domain::place;
 use crate::domain::standing::{Standing, standing};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::ConsentState;
@@ -110,6 +111,7 @@ impl Consents {
                     purpose,
                     sender.as_ref(),
                     address.spelling(),
+                    &place::of(address).jurisdictions,
                     at,
                 );
                 if stands.state != ConsentState::Unknown || request.purpose.is_some() {

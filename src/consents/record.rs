@@ -10,6 +10,7 @@ use super::payload::Payload;
 use super::withdraw::EARLIEST;
 use super::{Consents, Error, Evidence, Recipient, Violation, resolve};
 use crate::catalog::{Compiled, Named};
+use crate::domain::address::Address;
 use crate::domain::catalog::Purpose;
 use crate::domain::event::{
     Act, Asked, Declarations, Event, Implied, NoticeShown, Restriction, Scope, Terms, sorted,
@@ -20,6 +21,7 @@ use crate::domain::id::{
     BusinessId, EventId, ImportBatchId, JurisdictionCode, NoticeRef, PurposeKey, SenderId,
 };
 use crate::domain::phone::{self, Existence};
+use crate::domain::place;
 use crate::domain::standing::{effect_of, standing};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{
@@ -149,7 +151,15 @@ impl Consents {
                         time_source: TimeSource::Caller,
                     })
                 },
-                |event, facts| stored_records(&compiled, &purposes, event, facts),
+                |event, facts| {
+                    stored_records(
+                        &compiled,
+                        &purposes,
+                        &request.recipient.address,
+                        event,
+                        facts,
+                    )
+                },
             )
             .await?;
         Ok(self.recorded(written))
@@ -206,6 +216,7 @@ impl Consents {
             EventState::Requested => Act::ConsentRequested(asked()),
             EventState::RequestDeferred => Act::ConsentRequestDeferred(asked()),
             EventState::Refused => Act::Restricted(Restriction {
+                received_by: None,
                 kind: RestrictionKind::Refused,
                 scope: Scope::Purposes(purposes_asked.clone()),
                 sender_id: sender_id.clone(),
@@ -275,19 +286,29 @@ fn purposes(request: &RecordRequest, compiled: &Compiled) -> Result<Vec<Purpose>
         .collect()
 }
 
+/// What the record says beats the number's prefix; where that leaves several places none is kept, and
+/// the strictest of them holds whenever the consent is judged.
+fn derived_jurisdiction(address: &Address) -> Option<JurisdictionCode> {
+    match place::of(address).jurisdictions.as_slice() {
+        [one] => Some(one.clone()),
+        [] => match phone::existence(address) {
+            Existence::Valid(country) => country,
+            Existence::Invalid | Existence::NotANumber => None,
+        },
+        _ => None,
+    }
+}
+
 fn terms(
     request: &RecordRequest,
     compiled: &Compiled,
     sender_id: Option<SenderId>,
     notice: Option<NoticeShown>,
 ) -> Terms {
-    // What the record says beats the number's country.
-    let jurisdiction = request.jurisdiction.clone().or_else(|| {
-        match phone::existence(&request.recipient.address) {
-            Existence::Valid(country) => country,
-            Existence::Invalid | Existence::NotANumber => None,
-        }
-    });
+    let jurisdiction = request
+        .jurisdiction
+        .clone()
+        .or_else(|| derived_jurisdiction(&request.recipient.address));
     Terms {
         purposes: sorted(request.purposes.clone()),
         sender_id,
@@ -310,10 +331,12 @@ fn terms(
 pub(super) fn stored_records(
     compiled: &Compiled,
     purposes: &[Purpose],
+    address: &Address,
     event: &Event,
     facts: &Facts,
 ) -> StoredRecords {
     let rules = &compiled.rules;
+    let candidates = &place::of(address).jurisdictions;
     let records = purposes
         .iter()
         .map(|purpose| {
@@ -334,6 +357,7 @@ pub(super) fn stored_records(
                         purpose,
                         sender,
                         event.spelling,
+                        candidates,
                         event.recorded_at,
                     );
                     let applied = state.event == Some(event.event_id);
@@ -352,6 +376,11 @@ pub(super) fn stored_records(
                 Act::Restricted(restriction) => (restriction.sender_id.as_ref(), Effect::Applied),
                 Act::Suppressed(suppression) => (suppression.sender_id.as_ref(), Effect::Applied),
                 Act::SuppressionLifted(lift) => (lift.sender_id.as_ref(), Effect::Applied),
+                Act::RegistryChecked(_)
+                | Act::Linked(_)
+                | Act::IdentityChanged(_)
+                | Act::DeliveryFailed(_)
+                | Act::Reached(_) => (None, Effect::Applied),
             };
             let stands = standing(
                 facts,
@@ -359,6 +388,7 @@ pub(super) fn stored_records(
                 purpose,
                 sender,
                 event.spelling,
+                candidates,
                 event.recorded_at,
             );
             Record {

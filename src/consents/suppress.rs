@@ -115,6 +115,7 @@ impl Consents {
                         Some(_) | None => (now, TimeSource::Gate),
                     };
                     let act = Act::Suppressed(Suppression {
+                        received_by: None,
                         basis: request.basis,
                         scope: request.scope.clone(),
                         sender_id: sender_id.clone(),

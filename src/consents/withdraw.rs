@@ -169,6 +169,7 @@ fn act(request: &WithdrawRequest, sender_id: Option<SenderId>) -> Act {
     let kind = match request.method {
         Some(M::PlatformPreference | M::DeliveryError) => {
             return Act::Suppressed(Suppression {
+                received_by: None,
                 basis: SuppressionBasis::PlatformStop,
                 scope,
                 sender_id,
@@ -190,6 +191,7 @@ fn act(request: &WithdrawRequest, sender_id: Option<SenderId>) -> Act {
         | None => RestrictionKind::Withdrawn,
     };
     Act::Restricted(Restriction {
+        received_by: None,
         kind,
         scope,
         sender_id,

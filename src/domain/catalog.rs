@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::id::{
     BusinessId, JurisdictionCode, Language, NoticeId, NoticeRef, PurposeKey, SenderId,
 };
+use super::policy::FrequencyCap;
 use super::time::Timestamp;
 use super::vocabulary::{ConsentType, MessageClass};
 
@@ -95,6 +96,9 @@ pub struct Purpose {
     /// not cover them.
     #[serde(default)]
     pub requested_by_recipient: bool,
+    /// How often a person may be written to for this purpose, beside what the law says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequency_cap: Option<FrequencyCap>,
     pub create_time: Timestamp,
     pub update_time: Timestamp,
 }

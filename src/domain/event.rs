@@ -9,14 +9,15 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
 use super::address::Spelling;
+use super::facts::{Ask, Grant, Lifted, Restricted, Suppressed};
 use super::id::{
-    BusinessId, EventId, ImportBatchId, JurisdictionCode, NoticeRef, PurposeKey, SenderId,
-    SubjectId,
+    BusinessId, EventId, ImportBatchId, JurisdictionCode, NoticeRef, PurposeKey, RegistryName,
+    SenderId, SubjectId,
 };
 use super::time::Timestamp;
 use super::vocabulary::{
-    ConsentType, EvidenceFields, ImpliedBasis, IndicationMethod, RestrictionKind, SuppressionBasis,
-    TimeSource, WithdrawalMethod,
+    AddressKind, ConsentType, EvidenceFields, FailureKind, ImpliedBasis, IndicationMethod,
+    RegistryResult, RestrictionKind, SuppressionBasis, TimeSource, WithdrawalMethod,
 };
 
 /// Version of the stored form. A reader refuses a version that it does not know.
@@ -38,6 +39,10 @@ pub struct Event {
     /// In which spelling of the address it came.
     pub spelling: Spelling,
     pub act: Act,
+    /// The linked address at which the act was done, if it was done there: this is a copy, under the
+    /// same event id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_from: Option<SubjectId>,
     /// SHA-256 (hex) of the sealed payload's salted plain text; proves the evidence while it
     /// exists, and says nothing once it is erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +68,16 @@ pub enum Act {
     Suppressed(Suppression),
     /// A suppression ended.
     SuppressionLifted(Lift),
+    /// A do-not-contact registry was consulted.
+    RegistryChecked(RegistryCheck),
+    /// WhatsApp named this address and another one together as one person's.
+    Linked(Link),
+    /// WhatsApp announced that this person has another address now.
+    IdentityChanged(IdentityChange),
+    /// A message could not be delivered.
+    DeliveryFailed(Failure),
+    /// The address answered after deliveries had failed.
+    Reached(Reached),
 }
 
 /// What was consented to, and what proves it.
@@ -199,6 +214,10 @@ pub struct Restriction {
     pub notice: Option<NoticeShown>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import_batch_id: Option<ImportBatchId>,
+    /// The sender that the person wrote it to, if it came as a WhatsApp message: that one may
+    /// confirm it once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_by: Option<SenderId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,6 +232,9 @@ pub struct Suppression {
     pub until: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawal_method: Option<WithdrawalMethod>,
+    /// As in [`Restriction`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_by: Option<SenderId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -230,28 +252,104 @@ pub struct Lift {
     pub indication_method: Option<IndicationMethod>,
 }
 
-/// Which act an event reports, whoever delivers it how often: a hash over its content. Stored in
-/// hexadecimal, because readers of JSON elsewhere cut large numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryCheck {
+    pub registry: RegistryName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list_version: Option<String>,
+    pub result: RegistryResult,
+}
+
+/// A phone number and a user id that came together in one webhook of WhatsApp's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// The subject of the other address.
+    pub other: SubjectId,
+    /// What the other address is.
+    pub kind: AddressKind,
+    /// What held for the other address when the two were linked, and so holds for this one.
+    #[serde(default)]
+    pub inherited: Inherited,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
+pub enum IdentityChange {
+    /// This is the address that the person left: whoever has it next is a stranger.
+    Former,
+    /// This is the person's new address. What restricted the old one goes with the person.
+    Successor { inherited: Inherited },
+    /// The linked address `former` is no longer this person's.
+    Unlinked {
+        former: SubjectId,
+        kind: AddressKind,
+    },
+}
+
+/// Facts of one address that hold for another one from then on, as they stood.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inherited {
+    /// Only between linked addresses; an identity change hands on no grant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<Grant>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asks: Vec<Ask>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restrictions: Vec<Restricted>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suppressions: Vec<Suppressed>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lifts: Vec<Lifted>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    pub kind: FailureKind,
+    pub sender_id: SenderId,
+    /// The code as the platform or the provider gave it.
+    pub code: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub provider: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reached {
+    pub sender_id: SenderId,
+}
+
+/// Which act an event reports, whoever delivers it how often: a hash over its content. In text it
+/// is hexadecimal, because readers of JSON elsewhere cut large numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub u64);
 
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
-        format!("{:016x}", digest.0)
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(&format_args!("{:016x}", self.0))
+        } else {
+            // Fixed in length: a hash has no small values that a variable one would save on.
+            self.0.to_be_bytes().serialize(serializer)
+        }
     }
 }
 
-impl TryFrom<String> for Digest {
-    type Error = &'static str;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let number =
-            u64::from_str_radix(&text, 16).map_err(|_| "a digest is 16 hexadecimal digits")?;
-        if text == String::from(Self(number)) {
-            Ok(Self(number))
-        } else {
-            Err("a digest is 16 hexadecimal digits")
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return <[u8; 8]>::deserialize(deserializer)
+                .map(|bytes| Self(u64::from_be_bytes(bytes)));
         }
+        let text = String::deserialize(deserializer)?;
+        let digest = u64::from_str_radix(&text, 16).map(Self);
+        digest
+            .ok()
+            .filter(|digest| format!("{:016x}", digest.0) == text)
+            .ok_or_else(|| serde::de::Error::custom("a digest is 16 hexadecimal digits"))
     }
 }
 
@@ -310,12 +408,19 @@ impl Act {
     /// Whether it can only take permission away.
     pub const fn restricts(&self) -> bool {
         match self {
-            Self::Restricted(_) | Self::Suppressed(_) => true,
+            Self::Restricted(_) | Self::Suppressed(_) | Self::IdentityChanged(_) => true,
+            // It may raise a doubt whose the address is.
+            Self::Linked(_) => true,
+            Self::RegistryChecked(check) => matches!(check.result, RegistryResult::Listed),
+            Self::DeliveryFailed(failure) => {
+                matches!(failure.kind, FailureKind::IdentityMismatch)
+            }
             Self::ConsentGiven(_)
             | Self::ConsentConfirmed(_)
             | Self::ConsentRequested(_)
             | Self::ConsentRequestDeferred(_)
-            | Self::SuppressionLifted(_) => false,
+            | Self::SuppressionLifted(_)
+            | Self::Reached(_) => false,
         }
     }
 }
@@ -368,12 +473,14 @@ pub(crate) mod tests {
             time_source: TimeSource::Caller,
             spelling: Spelling::Verbatim,
             act,
+            copied_from: None,
             payload_commitment: None,
         }
     }
 
     pub(crate) fn withdrawal(scope: Scope) -> Act {
         Act::Restricted(Restriction {
+            received_by: None,
             kind: RestrictionKind::Withdrawn,
             scope,
             sender_id: None,

@@ -11,7 +11,9 @@ use super::address::Address;
 use super::catalog::Purpose;
 use super::event::{Declarations, Terms};
 use super::facts::evidence_of;
+use super::id::JurisdictionCode;
 use super::phone::{self, Existence};
+use super::place;
 use super::rules::Rules;
 use super::time::Timestamp;
 use super::vocabulary::{ConsentType, EvidenceField};
@@ -89,7 +91,7 @@ pub fn judge_grant(
     }
     judge_declarations(&terms.declarations, rules, &mut refusals);
     judge_notice(terms, notice_purposes, purposes, &mut refusals);
-    judge_type(terms, purposes, rules, at, &mut refusals);
+    judge_type(address, terms, purposes, rules, at, &mut refusals);
     refusals
 }
 
@@ -156,17 +158,24 @@ fn judge_notice(
 }
 
 fn judge_type(
+    address: &Address,
     terms: &Terms,
     purposes: &[(usize, &Purpose)],
     rules: &Rules,
     at: Timestamp,
     refusals: &mut Vec<Refusal>,
 ) {
-    let requirements = rules.requirements(terms.jurisdiction.as_ref(), at);
-    let place = terms
-        .jurisdiction
-        .as_ref()
-        .map_or("the strict default", |code| code.as_str());
+    let codes = match &terms.jurisdiction {
+        Some(code) => std::slice::from_ref(code),
+        None => place::of(address).jurisdictions.as_slice(),
+    };
+    let requirements = rules.requirements_of(codes, at);
+    let requirements = requirements.as_deref();
+    let names: Vec<&str> = codes.iter().map(JurisdictionCode::as_str).collect();
+    let place = match names.as_slice() {
+        [] => "the strict default".to_owned(),
+        names => names.join(" or "),
+    };
     for (index, purpose) in purposes {
         let accepted = purpose.accepted_consent_types.contains(&terms.consent_type)
             && requirements.is_none_or(|required| terms.consent_type >= required.consent_type);

@@ -13,11 +13,11 @@ pub mod address;
 pub mod id;
 pub mod phone;
 
+pub mod activity;
 pub mod event;
 pub mod vocabulary;
 
 pub mod facts;
-mod facts_codec;
 
 pub mod hours;
 pub mod place;

@@ -178,6 +178,15 @@ impl Policy {
             .min()
     }
 
+    /// What a listing in this registry says; the graver where entries differ, `None` if no entry names
+    /// it.
+    pub fn registry_kind(&self, registry: &RegistryName) -> Option<RegistryKind> {
+        let entries = self.jurisdictions.values().flatten();
+        let rules = entries.flat_map(|entry| &entry.requirements.registries);
+        let named = rules.filter(|rule| rule.registry == *registry);
+        named.map(|rule| rule.kind).min()
+    }
+
     /// As [`Policy::requirements`], with the jurisdiction that answered and its source.
     pub fn entry(
         &self,

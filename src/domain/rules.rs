@@ -3,6 +3,7 @@
 //! Every decision carries the version of its rules, a hash over all of them, so that it can be made
 //! again years later. The ledger keeps every version's parts.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,20 +51,48 @@ impl Rules {
         &self.version
     }
 
-    /// The first instant after `at` at which [`Rules::requirements`] might answer otherwise.
-    pub fn next_change(&self, code: Option<&JurisdictionCode>, at: Timestamp) -> Option<Timestamp> {
-        let code = code.or(self.catalog.business.default_jurisdiction.as_ref());
-        self.policy.next_change(code, at)
+    /// What holds where a person lives who may live in any of `codes`: column by column the strictest
+    /// of them; the business's default where there is none.
+    pub fn requirements_of(
+        &self,
+        codes: &[JurisdictionCode],
+        at: Timestamp,
+    ) -> Option<Cow<'_, Requirements>> {
+        match codes {
+            [] => self
+                .policy
+                .requirements(self.default(), at)
+                .map(Cow::Borrowed),
+            [one] => self.policy.requirements(Some(one), at).map(Cow::Borrowed),
+            [first, others @ ..] => {
+                let first = self.policy.requirements(Some(first), at)?;
+                others
+                    .iter()
+                    .try_fold(Cow::Borrowed(first), |merged, code| {
+                        let next = self.policy.requirements(Some(code), at)?;
+                        // Most candidates of one number fall to one entry.
+                        Some(match std::ptr::eq(next, first) {
+                            true => merged,
+                            false => Cow::Owned(merged.strictest(next)),
+                        })
+                    })
+            }
+        }
     }
 
-    /// What holds for a record of this jurisdiction; the business's default where it has none.
-    pub fn requirements(
-        &self,
-        code: Option<&JurisdictionCode>,
-        at: Timestamp,
-    ) -> Option<&Requirements> {
-        let code = code.or(self.catalog.business.default_jurisdiction.as_ref());
-        self.policy.requirements(code, at)
+    /// The first instant after `at` at which [`Rules::requirements_of`] might answer otherwise.
+    pub fn next_change(&self, codes: &[JurisdictionCode], at: Timestamp) -> Option<Timestamp> {
+        match codes {
+            [] => self.policy.next_change(self.default(), at),
+            codes => codes
+                .iter()
+                .filter_map(|code| self.policy.next_change(Some(code), at))
+                .min(),
+        }
+    }
+
+    fn default(&self) -> Option<&JurisdictionCode> {
+        self.catalog.business.default_jurisdiction.as_ref()
     }
 }
 
@@ -83,9 +112,16 @@ pub(crate) mod tests {
     use crate::domain::catalog::{Business, OptOutScope, Purpose, Sender};
     use crate::domain::event::tests::purpose;
     use crate::domain::id::{BusinessId, SenderId};
+    use crate::domain::place::Place;
     use crate::domain::policy::tests::{lenient, policy};
     use crate::domain::vocabulary::{ConsentType, MessageClass};
     use std::collections::BTreeMap;
+
+    /// Where nothing is known of where a person may be.
+    pub(crate) static NOWHERE: Place = Place {
+        jurisdictions: Vec::new(),
+        zones: Vec::new(),
+    };
 
     pub(crate) fn business() -> Business {
         Business {
@@ -102,6 +138,7 @@ pub(crate) mod tests {
 
     pub(crate) fn purpose_of(key: &str, class: MessageClass) -> Purpose {
         Purpose {
+            frequency_cap: None,
             key: purpose(key),
             title: key.into(),
             localized_titles: BTreeMap::new(),

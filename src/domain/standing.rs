@@ -5,10 +5,10 @@
 
 use super::address::Spelling;
 use super::catalog::Purpose;
-use super::decide::{Judged, judge};
+use super::decide::{Context, Judged, judge};
 use super::event::{Event, Terms};
 use super::facts::{Coverage, Facts, Grant, Mark, Restricted};
-use super::id::{EventId, SenderId};
+use super::id::{EventId, JurisdictionCode, SenderId};
 use super::rules::Rules;
 use super::time::Timestamp;
 use super::vocabulary::{ConsentState, ConsentType, Effect, MessageClass, Reason};
@@ -27,15 +27,22 @@ pub struct Standing {
     pub grant: Option<Grant>,
 }
 
-/// The state of one purpose for one sender (`None`: whichever).
+/// The state of one purpose for one sender (`None`: whichever), where the number may be in any of
+/// `candidates`.
 pub fn standing(
     facts: &Facts,
     rules: &Rules,
     purpose: &Purpose,
     sender: Option<&SenderId>,
     spelling: Spelling,
+    candidates: &[JurisdictionCode],
     at: Timestamp,
 ) -> Standing {
+    let context = Context {
+        facts,
+        rules,
+        candidates,
+    };
     let restriction = restrictions(facts, purpose, sender)
         .max_by_key(|restricted| (restricted.mark.at, restricted.kind));
     let outlived = |grant: &Grant| {
@@ -49,20 +56,10 @@ pub fn standing(
     let best = facts
         .grants
         .iter()
-        .filter(|grant| speaks_of(grant, purpose, sender, spelling) && outlived(grant))
-        .map(|grant| judge(grant, rules, purpose, at))
-        .max_by_key(|judged| {
-            let first = judged
-                .failing
-                .first()
-                .map_or(u8::MAX, |reason| reason.code());
-            (
-                first,
-                !judged.grant.import,
-                judged.grant.consent_type,
-                judged.grant.mark.at,
-            )
-        });
+        .filter(|grant| speaks_of(grant, purpose, sender, spelling) && facts.speaks(grant))
+        .filter(|grant| outlived(grant))
+        .map(|grant| judge(grant, &context, purpose, purpose.message_class, at))
+        .max_by_key(Judged::rank);
     match (best, restriction) {
         (Some(judged), _) => of_grant(judged, restriction),
         (None, Some(restricted)) => Standing {
@@ -143,15 +140,16 @@ fn asked(facts: &Facts, purpose: &Purpose, sender: Option<&SenderId>) -> Standin
                 .as_ref()
                 .is_none_or(|asked| sender.is_none_or(|s| s == asked))
         })
-        .max_by_key(|ask| ask.mark.at);
+        .filter_map(|ask| ask.latest().map(|mark| (ask.deferred, mark)))
+        .max_by_key(|(_, mark)| mark.at);
     Standing {
         state: match ask {
             None => ConsentState::Unknown,
-            Some(ask) if ask.deferred => ConsentState::RequestDeferred,
-            Some(_) => ConsentState::Requested,
+            Some((true, _)) => ConsentState::RequestDeferred,
+            Some((false, _)) => ConsentState::Requested,
         },
-        event: ask.map(|ask| ask.mark.event_id),
-        since: ask.map(|ask| ask.mark.at),
+        event: ask.map(|(_, mark)| mark.event_id),
+        since: ask.map(|(_, mark)| mark.at),
         expires_at: None,
         grant: None,
     }

@@ -166,6 +166,8 @@ words!(
         Complaint = 5 "COMPLAINT",
         CourtOrder = 6 "COURT_ORDER",
         WrongNumber = 7 "WRONG_NUMBER",
+        /// A message that may be an opt-out: marketing pauses until a person has looked at it.
+        PossibleRevocation = 8 "POSSIBLE_REVOCATION",
     }
 );
 
@@ -177,10 +179,60 @@ impl SuppressionBasis {
             Self::NationalRegistry
             | Self::ReassignedNumber
             | Self::CourtOrder
-            | Self::WrongNumber => false,
+            | Self::WrongNumber
+            | Self::PossibleRevocation => false,
+        }
+    }
+
+    /// Whether it ends what was consented to before, and leaves later consent alone: whose number
+    /// it is, or what a message meant, is settled by the next act of the person.
+    pub const fn voids_only(self) -> bool {
+        match self {
+            Self::ReassignedNumber | Self::WrongNumber | Self::PossibleRevocation => true,
+            Self::Objection
+            | Self::PlatformStop
+            | Self::NationalRegistry
+            | Self::Complaint
+            | Self::CourtOrder => false,
         }
     }
 }
+
+words!(
+    /// What a do-not-contact registry answered.
+    RegistryResult {
+        /// The registry does not list the number, or has it as not reassigned.
+        NotListed = 1 "NOT_LISTED",
+        /// The registry lists the number, or has it as reassigned.
+        Listed = 2 "LISTED",
+        /// The registry has no data on the number: it counts as not consulted.
+        NoData = 3 "NO_DATA",
+    }
+);
+
+words!(
+    /// Which kind of address a subject has. A person has at most one of each kind at a time.
+    AddressKind {
+        PhoneNumber = 1 "PHONE_NUMBER",
+        /// WhatsApp's business-scoped user id.
+        UserId = 2 "USER_ID",
+        /// The one that the businesses of one parent share (`CC.ENT.…`).
+        ParentUserId = 3 "PARENT_USER_ID",
+    }
+);
+
+words!(
+    /// What a failed delivery says of the address. None of them is an opt-out, all of them pass.
+    FailureKind {
+        /// Not on WhatsApp, terms not accepted, a client too old (131026).
+        Undeliverable = 1 "UNDELIVERABLE",
+        /// WhatsApp itself holds marketing to this person back (131049, 130472).
+        Limited = 2 "LIMITED",
+        /// The keys of the recipient's device are not those that were known (137000): perhaps
+        /// somebody else has the number now.
+        IdentityMismatch = 3 "IDENTITY_MISMATCH",
+    }
+);
 
 words!(
     /// Whose clock an event's time comes from. Two clocks never compare exactly.

@@ -30,7 +30,7 @@ proptest! {
         if concerns(restriction_of(&stop), &case) {
             let verdict = after.verdict();
             prop_assert_eq!(verdict.decision, Decision::Deny);
-            prop_assert!(verdict.reasons.contains(&restriction_of(&stop).kind.into()));
+            prop_assert!(verdict.reasons().contains(&restriction_of(&stop).kind.into()));
         } else {
             prop_assert_eq!(after.verdict(), case.verdict());
         }
@@ -41,7 +41,7 @@ proptest! {
         let first = Case { events: Vec::new(), inbound: None, ..case }.and(on(Timestamp::EPOCH, act));
         if concerns(restriction_of(&first.events[0]), &first) {
             prop_assert_eq!(first.verdict().decision, Decision::Deny);
-            let reason = first.verdict().reasons.into_iter().find(|r| is_restricted(*r));
+            let reason = first.verdict().reasons().into_iter().find(|r| is_restricted(*r));
             prop_assert_eq!(reason, Some(restriction_of(&first.events[0]).kind.into()));
         }
     }
@@ -140,7 +140,7 @@ proptest! {
         });
         if verdict.decision == Decision::Allow && genuine {
             let after = case.and(other).verdict();
-            prop_assert_eq!((after.decision, after.reasons), (verdict.decision, verdict.reasons));
+            prop_assert_eq!((after.decision, after.reasons()), (verdict.decision, verdict.reasons()));
         }
     }
 }
@@ -166,7 +166,7 @@ proptest! {
         let clear = after.afterwards();
         let again = consents_anew(&after, clear, TimeSource::Caller);
         let verdict = again.verdict();
-        prop_assert!(!verdict.reasons.iter().any(|reason| is_restricted(*reason)), "{:?}", verdict);
+        prop_assert!(!verdict.reasons().iter().any(|reason| is_restricted(*reason)), "{:?}", verdict);
         // With no overlay, and the sender not held, it allows what a consent can allow.
         let overlay = |r: &Reason| {
             matches!(r, Reason::Suppressed | Reason::PlatformStopped | Reason::SenderHeld)
@@ -175,8 +175,8 @@ proptest! {
             case.class,
             MessageClass::Marketing | MessageClass::Utility | MessageClass::Authentication
         );
-        if by_consent && !verdict.reasons.iter().any(overlay) {
-            prop_assert_eq!(verdict.reasons, [Reason::ConsentGiven]);
+        if by_consent && !verdict.reasons().iter().any(overlay) {
+            prop_assert_eq!(verdict.reasons(), [Reason::ConsentGiven]);
         }
     }
 
@@ -224,7 +224,7 @@ proptest! {
             after.at = after.afterwards();
             after.inbound = None;
             prop_assert_eq!(after.verdict().decision, Decision::Deny);
-            prop_assert!(after.verdict().reasons.iter().any(|reason| is_restricted(*reason)));
+            prop_assert!(after.verdict().reasons().iter().any(|reason| is_restricted(*reason)));
         }
     }
 
@@ -237,7 +237,7 @@ proptest! {
         confirmed.spelling = case.spelling;
         confirmed.inbound = None;
         if !spelling.grants(case.spelling) {
-            prop_assert_ne!(confirmed.verdict().reasons[0], Reason::ConsentGiven);
+            prop_assert_ne!(confirmed.verdict().reasons()[0], Reason::ConsentGiven);
         }
     }
 }

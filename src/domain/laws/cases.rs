@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use super::histories::{SECOND, history, instant, key, sender};
 use super::voids;
+use crate::domain::activity::Activity;
 use crate::domain::address::Spelling;
 use crate::domain::catalog::{Notice, Purpose};
-use crate::domain::decide::{Activity, Question, Verdict, decide};
+use crate::domain::decide::{Question, Verdict, decide};
 use crate::domain::event::tests::purpose;
 use crate::domain::event::{Act, Event, Lift, Restriction, Scope, Suppression, Terms};
 use crate::domain::facts::Facts;
@@ -21,7 +22,7 @@ use crate::domain::id::{EventId, Language, NoticeId, NoticeRef, PurposeKey, Send
 use crate::domain::policy::tests::{lenient, policy};
 use crate::domain::policy::{self, Policy};
 use crate::domain::rules::Rules;
-use crate::domain::rules::tests::{catalog, purpose_of, rules_with};
+use crate::domain::rules::tests::{NOWHERE, catalog, purpose_of, rules_with};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{
     ConsentType, EvidenceField, MessageClass, RestrictionKind, SuppressionBasis,
@@ -47,6 +48,7 @@ impl Case {
 
     pub(super) fn question(&self) -> Question<'_> {
         Question {
+            place: &NOWHERE,
             purpose: self.purpose(),
             class: self.class,
             sender: self.sender.as_ref(),
@@ -56,6 +58,7 @@ impl Case {
 
     pub(super) fn verdict_on(&self, facts: &Facts) -> Verdict {
         let activity = Activity {
+            sends: Vec::new(),
             last_inbound: self.inbound,
         };
         decide(facts, &activity, &self.rules, &self.question(), self.at)
@@ -299,6 +302,11 @@ pub(super) fn crowded(mut case: Case) -> Case {
                 *sender_id = None;
                 narrow(scope);
             }
+            Act::RegistryChecked(_)
+            | Act::Linked(_)
+            | Act::IdentityChanged(_)
+            | Act::DeliveryFailed(_)
+            | Act::Reached(_) => {}
         }
     }
     case

@@ -35,7 +35,7 @@ fn stop(time: i64, scope: Scope) -> Event {
 }
 
 fn decisive(case: &Case) -> Reason {
-    case.verdict().reasons[0]
+    case.verdict().reasons()[0]
 }
 
 #[test]
@@ -182,6 +182,7 @@ fn a_request_that_is_confirmed_twice_is_no_renewed_consent() {
         case.purpose(),
         None,
         Spelling::Verbatim,
+        &[],
         case.at,
     );
     assert_eq!(standing.state, ConsentState::Given);
@@ -224,6 +225,7 @@ fn a_state_does_not_say_given_where_a_withdrawal_denies() {
         case.purpose(),
         None,
         Spelling::Verbatim,
+        &[],
         case.at,
     );
     assert_eq!(standing.state, ConsentState::Withdrawn);

@@ -147,6 +147,7 @@ pub(super) fn restriction() -> impl Strategy<Value = Act> {
         .prop_map(|(kind, scope, sender_id, withdrawal_method, import)| {
             let import_batch_id = import.then(|| ImportBatchId::parse("batch").unwrap());
             Act::Restricted(Restriction {
+                received_by: None,
                 kind,
                 scope,
                 sender_id,
@@ -163,6 +164,7 @@ pub(super) fn suppression() -> impl Strategy<Value = Act> {
     (select(SuppressionBasis::ALL), scope(), sender(), until).prop_map(
         |(basis, scope, sender_id, until)| {
             Act::Suppressed(Suppression {
+                received_by: None,
                 basis,
                 scope,
                 sender_id,

@@ -82,6 +82,7 @@ fn restriction_of(event: &Event) -> &Restriction {
 /// A withdrawal from all senders.
 fn withdrawn(scope: Scope) -> Restriction {
     Restriction {
+        received_by: None,
         kind: RestrictionKind::Withdrawn,
         scope,
         sender_id: None,
@@ -95,6 +96,7 @@ fn withdrawn(scope: Scope) -> Restriction {
 /// A suppression without end.
 fn suppressed(basis: SuppressionBasis, scope: Scope, sender_id: Option<SenderId>) -> Suppression {
     Suppression {
+        received_by: None,
         basis,
         scope,
         sender_id,
@@ -167,7 +169,9 @@ fn is_act_of_the_person(terms: &Terms) -> bool {
 const fn voids(basis: SuppressionBasis) -> bool {
     matches!(
         basis,
-        SuppressionBasis::ReassignedNumber | SuppressionBasis::WrongNumber
+        SuppressionBasis::ReassignedNumber
+            | SuppressionBasis::WrongNumber
+            | SuppressionBasis::PossibleRevocation
     )
 }
 

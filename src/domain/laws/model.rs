@@ -133,9 +133,12 @@ impl<'a> Model<'a> {
 
         // 2. Suppressions.
         let suppressions = self.suppressions();
-        let suppressed: Vec<Reason> = suppressions
+        let (doubtful, suppressed): (Vec<_>, Vec<_>) = suppressions
             .iter()
             .filter(|(event, basis)| !(voids(*basis) && self.anew(&[event])))
+            .partition(|(_, basis)| *basis == SuppressionBasis::PossibleRevocation);
+        let suppressed: Vec<Reason> = suppressed
+            .iter()
             .map(|(_, basis)| match basis {
                 SuppressionBasis::PlatformStop => Reason::PlatformStopped,
                 _ => Reason::Suppressed,
@@ -157,6 +160,10 @@ impl<'a> Model<'a> {
                     _ => None,
                 })
                 .collect();
+        }
+
+        if !doubtful.is_empty() {
+            return vec![Reason::PossibleRevocation];
         }
 
         // What outlives all of them, a number's change of hands included.
@@ -394,7 +401,9 @@ impl<'a> Model<'a> {
 fn voids(basis: SuppressionBasis) -> bool {
     matches!(
         basis,
-        SuppressionBasis::ReassignedNumber | SuppressionBasis::WrongNumber
+        SuppressionBasis::ReassignedNumber
+            | SuppressionBasis::WrongNumber
+            | SuppressionBasis::PossibleRevocation
     )
 }
 

@@ -24,7 +24,7 @@ proptest! {
     #[test]
     fn without_a_rule_no_consent_is_enough(case in case()) {
         let verdict = case.under(no_policy()).verdict();
-        prop_assert!(!verdict.reasons.contains(&Reason::ConsentGiven));
+        prop_assert!(!verdict.reasons().contains(&Reason::ConsentGiven));
     }
 
     #[test]

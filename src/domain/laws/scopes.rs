@@ -31,7 +31,7 @@ proptest! {
         let stop = withdrawn(if everything { Scope::Everything } else { Scope::AllMarketing });
         let covered = concerns(&stop, &fresh);
         let after = fresh.and(on(time, Act::Restricted(stop)));
-        let withdrawn = after.verdict().reasons.contains(&Reason::Withdrawn);
+        let withdrawn = after.verdict().reasons().contains(&Reason::Withdrawn);
         if covered {
             prop_assert_eq!(after.verdict().decision, Decision::Deny);
             prop_assert!(withdrawn);
@@ -52,7 +52,7 @@ proptest! {
         after.inbound = Some(Timestamp::from_micros(time.as_micros() + before));
         after.at = time.plus(Duration::from_mins(1));
         let verdict = after.verdict();
-        prop_assert_eq!(verdict.reasons.contains(&Reason::Withdrawn), before <= 0);
+        prop_assert_eq!(verdict.reasons().contains(&Reason::Withdrawn), before <= 0);
         prop_assert!(before > 0 || verdict.decision == Decision::Deny);
     }
 }
@@ -79,7 +79,7 @@ proptest! {
     ) {
         let with = |spelling| case.and(Event { spelling, ..stop.clone() });
         let [one, other] = spellings.map(|spelling| with(spelling).verdict());
-        let same = (one.decision, one.reasons) == (other.decision, other.reasons);
+        let same = (one.decision, one.reasons()) == (other.decision, other.reasons());
         prop_assert!(same);
     }
 
@@ -103,13 +103,13 @@ proptest! {
         case in case(), resume in event_of(lift(Just(SuppressionBasis::PlatformStop)))
     ) {
         let (before, after) = (case.verdict(), case.and(resume).verdict());
-        if !before.reasons.contains(&Reason::PlatformStopped) {
+        if !before.reasons().contains(&Reason::PlatformStopped) {
             prop_assert_eq!(after, before);
         } else {
             let others: Vec<Reason> =
-                before.reasons.into_iter().filter(|r| *r != Reason::PlatformStopped).collect();
+                before.reasons().into_iter().filter(|r| *r != Reason::PlatformStopped).collect();
             for reason in others {
-                prop_assert!(after.reasons.contains(&reason), "{:?} is gone", reason);
+                prop_assert!(after.reasons().contains(&reason), "{:?} is gone", reason);
             }
         }
     }
@@ -127,7 +127,7 @@ proptest! {
             indication_method: None,
         });
         let after = case.and(on(time, stop)).and(on(time.plus(Duration::from_secs(1)), resume));
-        if !case.verdict().reasons.contains(&Reason::PlatformStopped) {
+        if !case.verdict().reasons().contains(&Reason::PlatformStopped) {
             prop_assert_eq!(after.verdict(), case.verdict());
         }
     }

@@ -87,9 +87,9 @@ fn undecided() -> proto::BatchCheckResult {
 
 fn reasons(verdict: &Verdict) -> Vec<i32> {
     verdict
-        .reasons
+        .findings
         .iter()
-        .map(|reason| enums::write_reason(*reason).into())
+        .map(|finding| enums::write_reason(finding.reason).into())
         .collect()
 }
 
@@ -250,6 +250,7 @@ pub fn event(one: HistoryEvent) -> proto::ConsentEvent {
         spelling: enums::write_spelling(event.spelling).to_owned(),
         partition: position.partition.0.into(),
         offset: position.offset.0,
+        copied_from_link: event.copied_from.is_some(),
         ..proto::ConsentEvent::default()
     };
     describe(&event.act, &mut wire);
@@ -315,6 +316,25 @@ fn describe(act: &Act, wire: &mut proto::ConsentEvent) {
             wire.purposes = scope_keys(&lift.scope);
             wire.scope = Some(wire_scope(&lift.scope, lift.sender_id.as_ref()));
             wire.sender_id = sender(lift.sender_id.as_ref());
+        }
+        Act::RegistryChecked(check) => {
+            wire.kind = proto::EventKind::RegistryCheck.into();
+            wire.registry_check = Some(proto::RegistryCheck {
+                registry: check.registry.to_string(),
+                list_version: check.list_version.clone().unwrap_or_default(),
+                result: enums::write_registry_result(check.result).into(),
+                checked_at: wire.event_time,
+            });
+        }
+        Act::Linked(_) => wire.kind = proto::EventKind::Linked.into(),
+        Act::IdentityChanged(_) => wire.kind = proto::EventKind::IdentityChanged.into(),
+        Act::DeliveryFailed(failure) => {
+            wire.kind = proto::EventKind::DeliveryFailed.into();
+            wire.sender_id = failure.sender_id.to_string();
+        }
+        Act::Reached(reached) => {
+            wire.kind = proto::EventKind::Reached.into();
+            wire.sender_id = reached.sender_id.to_string();
         }
     }
 }

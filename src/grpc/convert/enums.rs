@@ -130,6 +130,15 @@ pub fn write_suppression(basis: domain::SuppressionBasis) -> proto::SuppressionB
         B::Complaint => proto::SuppressionBasis::Complaint,
         B::CourtOrder => proto::SuppressionBasis::CourtOrder,
         B::WrongNumber => proto::SuppressionBasis::WrongNumber,
+        B::PossibleRevocation => proto::SuppressionBasis::PossibleRevocation,
+    }
+}
+
+pub fn write_registry_result(result: domain::RegistryResult) -> proto::RegistryResult {
+    match result {
+        domain::RegistryResult::NotListed => proto::RegistryResult::NotListed,
+        domain::RegistryResult::Listed => proto::RegistryResult::Listed,
+        domain::RegistryResult::NoData => proto::RegistryResult::NoData,
     }
 }
 

@@ -241,6 +241,7 @@ fn second(count: i64) -> Timestamp {
 
 fn opt_out(subject_id: SubjectId, version: i64) -> Event {
     Event {
+        copied_from: None,
         schema: SCHEMA,
         event_id: EventId(Uuid::new_v4()),
         subject_id,
@@ -250,6 +251,7 @@ fn opt_out(subject_id: SubjectId, version: i64) -> Event {
         time_source: TimeSource::Gate,
         spelling: Spelling::Verbatim,
         act: Act::Restricted(Restriction {
+            received_by: None,
             kind: RestrictionKind::Withdrawn,
             scope: Scope::Everything,
             sender_id: None,

@@ -142,6 +142,7 @@ impl Draft {
     pub fn new(subject: &SubjectRef, id: SubjectId, expected: Version, facts: Facts) -> Self {
         let count = expected.0;
         let event = Event {
+            copied_from: None,
             schema: SCHEMA,
             event_id: EventId(Uuid::new_v4()),
             subject_id: id,
@@ -271,6 +272,7 @@ fn consent() -> Act {
 
 fn withdrawal() -> Act {
     Act::Restricted(Restriction {
+        received_by: None,
         kind: RestrictionKind::Withdrawn,
         scope: Scope::AllMarketing,
         sender_id: None,

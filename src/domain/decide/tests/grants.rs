@@ -72,7 +72,7 @@ fn an_unconfirmed_request_does_not_reopen_but_may_be_asked_to_confirm() {
     };
     let verdict = ask(&events, &confirming(), &soon);
     assert_eq!(
-        verdict.reasons,
+        verdict.reasons(),
         [Reason::Withdrawn, Reason::ConfirmationPending]
     );
     let request = Ask {
@@ -356,7 +356,7 @@ fn every_failing_step_is_reported_in_its_order() {
         },
     );
     assert_eq!(
-        verdict.reasons,
+        verdict.reasons(),
         [
             Reason::SenderHeld,
             Reason::Suppressed,

@@ -10,11 +10,14 @@ use crate::domain::event::{
     Suppression, Terms,
 };
 use crate::domain::id::NoticeId;
+use crate::domain::policy::Confirmation;
 use crate::domain::policy::tests::{lenient, policy};
-use crate::domain::rules::tests::{catalog, rules, rules_with};
+use crate::domain::rules::tests::{NOWHERE, catalog, rules, rules_with};
+use crate::domain::vocabulary::{ConsentType, SuppressionBasis};
 use crate::domain::vocabulary::{
     ImpliedBasis, IndicationMethod, RestrictionKind, TimeSource, WithdrawalMethod,
 };
+use std::time::Duration;
 
 const DAY: i64 = 86_400;
 
@@ -62,12 +65,14 @@ fn ask(events: &[Event], rules: &Rules, ask: &Ask<'_>) -> Verdict {
     let asked = &rules.catalog.purposes[ask.key];
     let sender = ask.sender.map(sender);
     let question = Question {
+        place: &NOWHERE,
         purpose: asked,
         class: ask.class.unwrap_or(asked.message_class),
         sender: sender.as_ref(),
         spelling: ask.spelling,
     };
     let activity = Activity {
+        sends: Vec::new(),
         last_inbound: ask.inbound.map(at),
     };
     decide(
@@ -81,8 +86,8 @@ fn ask(events: &[Event], rules: &Rules, ask: &Ask<'_>) -> Verdict {
 
 fn reason(events: &[Event], rules: &Rules, question: &Ask<'_>) -> Reason {
     let verdict = ask(events, rules, question);
-    assert_eq!(verdict.decision, verdict.reasons[0].decision());
-    verdict.reasons[0]
+    assert_eq!(verdict.decision, verdict.reasons()[0].decision());
+    verdict.reasons()[0]
 }
 
 fn marketing(events: &[Event]) -> Reason {
@@ -91,6 +96,7 @@ fn marketing(events: &[Event]) -> Reason {
 
 fn suppression(basis: SuppressionBasis, seconds: i64, until: Option<i64>) -> Event {
     let act = Act::Suppressed(Suppression {
+        received_by: None,
         basis,
         scope: Scope::AllMarketing,
         sender_id: None,
@@ -104,7 +110,7 @@ fn suppression(basis: SuppressionBasis, seconds: i64, until: Option<i64>) -> Eve
 fn nothing_known_is_no_consent() {
     let verdict = ask(&[], &rules(), &Ask::default());
     assert_eq!(
-        (verdict.decision, verdict.reasons),
+        (verdict.decision, verdict.reasons()),
         (Decision::Deny, vec![Reason::NoConsent])
     );
     assert_eq!(verdict.rests_on, None);
@@ -115,7 +121,7 @@ fn a_grant_allows_its_purpose_and_names_the_event_that_carries_it() {
     let grant = given(1, 100, "offers");
     let verdict = ask(std::slice::from_ref(&grant), &rules(), &Ask::default());
     assert_eq!(
-        (verdict.decision, verdict.reasons),
+        (verdict.decision, verdict.reasons()),
         (Decision::Allow, vec![Reason::ConsentGiven])
     );
     assert_eq!(verdict.rests_on, Some(grant.event_id));

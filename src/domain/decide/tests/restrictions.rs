@@ -152,6 +152,7 @@ fn each_kind_of_restriction_has_its_reason() {
         (RestrictionKind::Invalidated, Reason::Invalidated),
     ] {
         let restriction = Restriction {
+            received_by: None,
             kind,
             scope: Scope::Everything,
             sender_id: None,
@@ -192,7 +193,7 @@ fn a_suppression_beats_every_grant_until_it_ends() {
         },
     );
     assert_eq!(
-        (verdict.reasons[0], verdict.holds_until),
+        (verdict.reasons()[0], verdict.holds_until),
         (Reason::Suppressed, Some(at(DAY)))
     );
 }

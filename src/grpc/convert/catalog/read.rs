@@ -130,6 +130,7 @@ pub(super) fn purpose(fields: &mut Fields, wire: proto::Purpose) -> Purpose {
         fields.refuse("purpose.frequency_cap", validate::FREQUENCY_CAP);
     }
     let purpose = Purpose {
+        frequency_cap: None,
         key: key.unwrap_or_else(|| stand_in(PurposeKey::parse)),
         title,
         localized_titles,
@@ -236,6 +237,7 @@ fn undemanding(notice: &Notice) -> BusinessCatalog {
     });
     for key in &notice.purposes {
         let purpose = Purpose {
+            frequency_cap: None,
             key: key.clone(),
             title: String::new(),
             localized_titles: BTreeMap::new(),

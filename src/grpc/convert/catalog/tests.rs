@@ -112,6 +112,7 @@ fn a_sender_comes_back_as_it_went() {
 #[test]
 fn a_purpose_comes_back_as_it_went() {
     let purpose = Purpose {
+        frequency_cap: None,
         key: key("codes"),
         title: "Codes".into(),
         localized_titles: [(language("de"), "Kennwörter".to_owned())].into(),

@@ -4,24 +4,36 @@
 //! digest) is kept. So they do not depend on the order in which events arrive, nor on how often,
 //! and replaying the ledger must give exactly what is stored. They hold no verdict: what follows
 //! from them at an instant under given rules is [`super::decide`]'s business, and a state such as
-//! "expired" is never stored.
+//! "expired" is never stored. How events become facts is in [`fold`], what follows for whose the
+//! address is in [`identity`], and whether it can be reached in [`reach`].
+
+mod codec;
+mod fold;
+mod identity;
+mod reach;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::address::Spelling;
-use super::event::{
-    Act, Digest, Event, Implied, Lift, NoticeShown, Restriction, Scope, Suppression, Terms,
+use super::event::{Digest, Event, Implied};
+use super::id::{
+    EventId, JurisdictionCode, NoticeRef, PurposeKey, RegistryName, SenderId, SubjectId,
 };
-use super::id::{EventId, JurisdictionCode, NoticeRef, PurposeKey, SenderId};
 use super::time::Timestamp;
 use super::vocabulary::{
-    ConsentType, EvidenceField, EvidenceFields, RestrictionKind, SuppressionBasis, TimeSource,
+    AddressKind, ConsentType, EvidenceFields, FailureKind, RegistryResult, RestrictionKind,
+    SuppressionBasis, TimeSource,
 };
 
-pub use super::facts_codec::{FOLD_VERSION, UnreadableFacts};
+pub use codec::{FOLD_VERSION, UnreadableFacts};
+pub use fold::evidence_of;
+pub use reach::{LIMITED_FOR, UNREACHABLE_FOR};
 
 /// Where an event stands in the order by which maxima are taken, and which event it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Mark {
     /// When the act counts from.
     pub at: Timestamp,
@@ -64,7 +76,8 @@ impl Mark {
 }
 
 /// The latest grant of one slot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Grant {
     pub purpose: PurposeKey,
     pub sender: Option<SenderId>,
@@ -83,6 +96,9 @@ pub struct Grant {
     /// Which evidence came with it, declarations that were affirmed included.
     pub evidence: EvidenceFields,
     pub jurisdiction: Option<JurisdictionCode>,
+    /// The linked address at which it was given, if it was given there: it counts here while the
+    /// link stands.
+    pub via_link: Option<SubjectId>,
 }
 
 /// A slot's name: an implied grant never shadows an expressed one, an import never a genuine act,
@@ -96,6 +112,7 @@ type GrantSlot<'a> = (
     bool,
     bool,
     TimeSource,
+    Option<SubjectId>,
 );
 
 impl Grant {
@@ -108,6 +125,7 @@ impl Grant {
             self.import,
             self.confirmed_at.is_some(),
             self.mark.source,
+            self.via_link,
         )
     }
 
@@ -149,18 +167,31 @@ impl Grant {
     }
 }
 
-/// The latest time that a person was asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The latest times that a person was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ask {
     pub purpose: PurposeKey,
     pub sender: Option<SenderId>,
     /// The notice was dismissed without a decision.
     pub deferred: bool,
-    pub mark: Mark,
+    /// The latest of them, newest first; at least one, at most [`Ask::KEPT`].
+    pub marks: Vec<Mark>,
+}
+
+impl Ask {
+    /// How many are kept: no policy may allow more.
+    pub const KEPT: usize = 8;
+
+    /// The latest.
+    pub fn latest(&self) -> Option<&Mark> {
+        self.marks.first()
+    }
 }
 
 /// What one restriction or suppression covers: as [`Scope`], but one purpose each.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
 pub enum Coverage {
     Purpose(PurposeKey),
     AllMarketing,
@@ -168,29 +199,36 @@ pub enum Coverage {
 }
 
 /// The latest restriction of one kind, scope, sender and clock.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Restricted {
     pub kind: RestrictionKind,
     pub coverage: Coverage,
     pub sender: Option<SenderId>,
+    /// The sender that it was written to, if it came as a WhatsApp message.
+    pub received_by: Option<SenderId>,
     pub mark: Mark,
 }
 
 /// The latest suppression of one basis, scope, sender, end and clock. Suppressions with different
 /// ends are kept apart: a later one that ends sooner does not shorten an earlier one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Suppressed {
     pub basis: SuppressionBasis,
     pub coverage: Coverage,
     pub sender: Option<SenderId>,
     /// `None`: it holds until it is lifted.
     pub until: Option<Timestamp>,
+    /// As in [`Restricted`].
+    pub received_by: Option<SenderId>,
     pub mark: Mark,
 }
 
 /// The latest lifting of suppressions of one basis, scope and sender, by one clock. It reaches all
 /// that came before it, whatever their end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Lifted {
     pub basis: SuppressionBasis,
     pub coverage: Coverage,
@@ -198,14 +236,53 @@ pub struct Lifted {
     pub mark: Mark,
 }
 
+/// The latest answer of one registry, of one kind and by one clock. An answer without data is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consulted {
+    pub registry: RegistryName,
+    pub result: RegistryResult,
+    pub mark: Mark,
+}
+
+/// Another address of the same person, as WhatsApp named both in one webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Linked {
+    pub other: SubjectId,
+    /// What the other address is.
+    pub kind: AddressKind,
+    /// When they were last recorded as named together; `None`: only the link's end is known.
+    pub linked: Option<Mark>,
+    /// When the other address ceased to be the person's.
+    pub ended: Option<Mark>,
+}
+
+/// The latest failures of one kind to deliver to this address, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failed {
+    pub kind: FailureKind,
+    /// At most three.
+    pub marks: Vec<Mark>,
+}
+
 /// All that is known of a subject. Slots are kept sorted, so that equal facts are equal bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Facts {
     pub grants: Vec<Grant>,
     pub asks: Vec<Ask>,
     pub restrictions: Vec<Restricted>,
     pub suppressions: Vec<Suppressed>,
     pub lifts: Vec<Lifted>,
+    pub registries: Vec<Consulted>,
+    pub links: Vec<Linked>,
+    /// When the person left this address for another one.
+    pub left: Option<Mark>,
+    pub failures: Vec<Failed>,
+    /// When the address last answered after deliveries had failed.
+    pub reached: Option<Mark>,
 }
 
 impl Facts {
@@ -221,12 +298,23 @@ impl Facts {
     /// Roughly the bytes that the facts hold beside their own struct. For a cache's bound.
     pub fn heap_bytes(&self) -> usize {
         const TEXT: usize = 24;
+        let marks = |marks: usize| marks * size_of::<Mark>();
         let grants = self.grants.capacity() * size_of::<Grant>() + self.grants.len() * 5 * TEXT;
-        let asks = self.asks.capacity() * (size_of::<Ask>() + 2 * TEXT);
-        let restrictions = self.restrictions.capacity() * (size_of::<Restricted>() + 2 * TEXT);
-        let suppressions = self.suppressions.capacity() * (size_of::<Suppressed>() + 2 * TEXT);
+        let asks = self
+            .asks
+            .iter()
+            .map(|ask| size_of::<Ask>() + 2 * TEXT + marks(ask.marks.capacity()));
+        let restrictions = self.restrictions.capacity() * (size_of::<Restricted>() + 3 * TEXT);
+        let suppressions = self.suppressions.capacity() * (size_of::<Suppressed>() + 3 * TEXT);
         let lifts = self.lifts.capacity() * (size_of::<Lifted>() + 2 * TEXT);
-        grants + asks + restrictions + suppressions + lifts
+        let registries = self.registries.capacity() * (size_of::<Consulted>() + TEXT);
+        let links = self.links.capacity() * size_of::<Linked>();
+        let failures = self
+            .failures
+            .iter()
+            .map(|failed| size_of::<Failed>() + marks(failed.marks.capacity()));
+        let lists = asks.sum::<usize>() + failures.sum::<usize>();
+        grants + restrictions + suppressions + lifts + registries + links + lists
     }
 
     /// The latest instant from which anything counts; the epoch if nothing does.
@@ -235,190 +323,23 @@ impl Facts {
             .grants
             .iter()
             .map(|grant| grant.confirmed_at.unwrap_or(grant.mark.at));
-        let asks = self.asks.iter().map(|ask| ask.mark.at);
-        let restrictions = self
-            .restrictions
+        let asks = self.asks.iter().flat_map(|ask| &ask.marks);
+        let failures = self.failures.iter().flat_map(|failed| &failed.marks);
+        let links = self
+            .links
             .iter()
-            .map(|restricted| restricted.mark.at);
-        let suppressions = self
-            .suppressions
-            .iter()
-            .map(|suppressed| suppressed.mark.at);
-        let lifts = self.lifts.iter().map(|lift| lift.mark.at);
-        let all = grants
-            .chain(asks)
-            .chain(restrictions)
-            .chain(suppressions)
-            .chain(lifts);
+            .flat_map(|link| link.linked.iter().chain(&link.ended));
+        let marks = asks
+            .chain(failures)
+            .chain(links)
+            .chain(self.restrictions.iter().map(|restricted| &restricted.mark))
+            .chain(self.suppressions.iter().map(|suppressed| &suppressed.mark))
+            .chain(self.lifts.iter().map(|lift| &lift.mark))
+            .chain(self.registries.iter().map(|consulted| &consulted.mark))
+            .chain(&self.left)
+            .chain(&self.reached);
+        let all = grants.chain(marks.map(|mark| mark.at));
         all.max().unwrap_or(Timestamp::EPOCH)
-    }
-
-    /// Adds one event. Total: every event that can be read can be applied, and twice is once.
-    pub fn apply(&mut self, event: &Event) {
-        let mark = Mark::of(event);
-        match &event.act {
-            Act::ConsentGiven(terms) => self.give(terms, event.spelling, mark, None),
-            Act::ConsentConfirmed(confirmation) => {
-                for request in &confirmation.requests {
-                    let requested = Mark {
-                        at: request.requested_at,
-                        source: request.requested_source,
-                        digest: request.requested_digest,
-                        ..mark
-                    };
-                    self.give(&request.terms, event.spelling, requested, Some(mark.at));
-                }
-            }
-            Act::ConsentRequested(asked) => {
-                self.ask(&asked.purposes, asked.sender_id.as_ref(), false, mark);
-            }
-            Act::ConsentRequestDeferred(asked) => {
-                self.ask(&asked.purposes, asked.sender_id.as_ref(), true, mark);
-            }
-            Act::Restricted(restriction) => self.restrict(restriction, mark),
-            Act::Suppressed(suppression) => self.suppress(suppression, mark),
-            Act::SuppressionLifted(lift) => self.lift(lift, mark),
-        }
-    }
-
-    fn give(
-        &mut self,
-        terms: &Terms,
-        spelling: Spelling,
-        mark: Mark,
-        confirmed_at: Option<Timestamp>,
-    ) {
-        for purpose in &terms.purposes {
-            let grant = Grant {
-                purpose: purpose.clone(),
-                sender: terms.sender_id.clone(),
-                spelling,
-                consent_type: terms.consent_type,
-                import: terms.is_import(),
-                confirmed_at,
-                mark,
-                prior: None,
-                implied: terms.implied,
-                notice: terms
-                    .notice
-                    .as_ref()
-                    .map(|shown: &NoticeShown| shown.notice.clone()),
-                processing_version: terms
-                    .notice
-                    .as_ref()
-                    .map_or(0, |shown| shown.processing_version),
-                evidence: evidence_of(terms),
-                jurisdiction: terms.jurisdiction.clone(),
-            };
-            match self
-                .grants
-                .binary_search_by(|known| known.slot().cmp(&grant.slot()))
-            {
-                Ok(index) => self.grants[index].join(grant),
-                Err(index) => self.grants.insert(index, grant),
-            }
-        }
-    }
-
-    fn ask(
-        &mut self,
-        purposes: &[PurposeKey],
-        sender: Option<&SenderId>,
-        deferred: bool,
-        mark: Mark,
-    ) {
-        for purpose in purposes {
-            let slot = |ask: &Ask| (ask.purpose.clone(), ask.sender.clone(), ask.deferred);
-            let ask = Ask {
-                purpose: purpose.clone(),
-                sender: sender.cloned(),
-                deferred,
-                mark,
-            };
-            match self
-                .asks
-                .binary_search_by(|known| slot(known).cmp(&slot(&ask)))
-            {
-                Ok(index) => raise(&mut self.asks[index].mark, mark),
-                Err(index) => self.asks.insert(index, ask),
-            }
-        }
-    }
-
-    fn restrict(&mut self, restriction: &Restriction, mark: Mark) {
-        for coverage in coverages(&restriction.scope) {
-            let slot = |known: &Restricted| {
-                (
-                    known.kind,
-                    known.coverage.clone(),
-                    known.sender.clone(),
-                    known.mark.source,
-                )
-            };
-            let new = Restricted {
-                kind: restriction.kind,
-                coverage,
-                sender: restriction.sender_id.clone(),
-                mark,
-            };
-            match self
-                .restrictions
-                .binary_search_by(|known| slot(known).cmp(&slot(&new)))
-            {
-                Ok(index) => raise(&mut self.restrictions[index].mark, mark),
-                Err(index) => self.restrictions.insert(index, new),
-            }
-        }
-    }
-
-    fn suppress(&mut self, suppression: &Suppression, mark: Mark) {
-        for coverage in coverages(&suppression.scope) {
-            let slot = |known: &Suppressed| {
-                let place = (known.basis, known.coverage.clone(), known.sender.clone());
-                (place, known.until, known.mark.source)
-            };
-            let new = Suppressed {
-                basis: suppression.basis,
-                coverage,
-                sender: suppression.sender_id.clone(),
-                until: suppression.until,
-                mark,
-            };
-            match self
-                .suppressions
-                .binary_search_by(|known| slot(known).cmp(&slot(&new)))
-            {
-                Ok(index) => raise(&mut self.suppressions[index].mark, mark),
-                Err(index) => self.suppressions.insert(index, new),
-            }
-        }
-    }
-
-    fn lift(&mut self, lift: &Lift, mark: Mark) {
-        for coverage in coverages(&lift.scope) {
-            let slot = |known: &Lifted| {
-                (
-                    known.basis,
-                    known.coverage.clone(),
-                    known.sender.clone(),
-                    known.mark.source,
-                )
-            };
-            let sender = lift.sender_id.clone();
-            let new = Lifted {
-                basis: lift.basis,
-                coverage,
-                sender,
-                mark,
-            };
-            match self
-                .lifts
-                .binary_search_by(|known| slot(known).cmp(&slot(&new)))
-            {
-                Ok(index) => raise(&mut self.lifts[index].mark, mark),
-                Err(index) => self.lifts.insert(index, new),
-            }
-        }
     }
 
     /// The suppressions that hold at `at`: neither ended nor lifted by something later. At the same
@@ -442,57 +363,14 @@ impl Facts {
     }
 }
 
-fn raise(known: &mut Mark, mark: Mark) {
-    if mark.rank() > known.rank() {
-        *known = mark;
-    }
-}
-
-fn coverages(scope: &Scope) -> Vec<Coverage> {
-    match scope {
-        Scope::Purposes(purposes) => purposes.iter().cloned().map(Coverage::Purpose).collect(),
-        Scope::AllMarketing => vec![Coverage::AllMarketing],
-        Scope::Everything => vec![Coverage::Everything],
-    }
-}
-
-/// The evidence that a grant has, with what is not a field of its own: a time, a method, a notice,
-/// and the declarations that were affirmed. A declaration that is unset or denied is missing.
-pub fn evidence_of(terms: &Terms) -> EvidenceFields {
-    let declared = &terms.declarations;
-    let present = [
-        (EvidenceField::EventTime, true),
-        (EvidenceField::IndicationMethod, true),
-        (EvidenceField::Notice, terms.notice.is_some()),
-        (
-            EvidenceField::DefaultUnticked,
-            declared.default_unticked == Some(true),
-        ),
-        (
-            EvidenceField::SeparateFromTerms,
-            declared.separate_from_terms == Some(true),
-        ),
-        (
-            EvidenceField::WhatsappNamed,
-            declared.whatsapp_named == Some(true),
-        ),
-        (
-            EvidenceField::NumberEnteredBySubject,
-            declared.number_entered_by_subject == Some(true),
-        ),
-    ];
-    present
-        .into_iter()
-        .filter(|(_, has)| *has)
-        .fold(terms.evidence, |set, (field, _)| set.with(field))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::event::tests::{at, event, purpose, terms, withdrawal};
-    use crate::domain::event::{Confirmation, ConfirmedRequest, SCHEMA};
-    use crate::domain::vocabulary::IndicationMethod;
+    use crate::domain::event::{
+        Act, Confirmation, ConfirmedRequest, Lift, SCHEMA, Scope, Suppression,
+    };
+    use crate::domain::vocabulary::{EvidenceField, IndicationMethod};
 
     fn holds(facts: &Facts, seconds: i64) -> Vec<&Suppressed> {
         facts
@@ -583,6 +461,7 @@ mod tests {
     fn a_suppression_and_its_lifting_meet_in_any_order() {
         let suppression = |id, seconds| {
             let act = Act::Suppressed(Suppression {
+                received_by: None,
                 basis: SuppressionBasis::PlatformStop,
                 scope: Scope::AllMarketing,
                 sender_id: None,

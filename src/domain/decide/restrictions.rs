@@ -1,0 +1,220 @@
+//! Steps 1 to 4: what forbids a message whatever was consented to, until the person says otherwise.
+
+use super::{Case, Failing, sooner};
+use crate::domain::facts::{Consulted, Coverage, Grant, Mark, Restricted, Suppressed};
+use crate::domain::id::SenderId;
+use crate::domain::policy::RegistryKind;
+use crate::domain::vocabulary::{
+    MessageClass, Reason, RegistryResult, RestrictionKind, SuppressionBasis,
+};
+
+impl<'a> Case<'a> {
+    pub(super) fn step_1_sender_held(&self, failing: &mut Failing) {
+        let sender = self
+            .question
+            .sender
+            .and_then(|id| self.rules.catalog.sender(id));
+        if sender.is_some_and(|sender| sender.held) {
+            failing.push(Reason::SenderHeld, None);
+        }
+    }
+
+    pub(super) fn step_2_suppressions(&self, failing: &mut Failing) {
+        for suppressed in self.covering_suppressions() {
+            let reason = match suppressed.basis {
+                // Belongs to the next step.
+                SuppressionBasis::PossibleRevocation => continue,
+                SuppressionBasis::PlatformStop => Reason::PlatformStopped,
+                SuppressionBasis::Objection
+                | SuppressionBasis::NationalRegistry
+                | SuppressionBasis::ReassignedNumber
+                | SuppressionBasis::Complaint
+                | SuppressionBasis::CourtOrder
+                | SuppressionBasis::WrongNumber => Reason::Suppressed,
+            };
+            if !self.is_settled(suppressed) {
+                failing.push(reason, Some(suppressed.mark.event_id));
+                failing.until = sooner(failing.until, suppressed.until);
+            }
+        }
+        for listed in self.listings() {
+            let settled = match self.rules.policy.registry_kind(&listed.registry) {
+                Some(RegistryKind::ReassignedNumbers) => self.is_outlived(&listed.mark),
+                // A registry that no entry names any more still said no.
+                Some(RegistryKind::DoNotContact) | None => !self.is_marketing(),
+            };
+            if !settled {
+                failing.push(Reason::Suppressed, Some(listed.mark.event_id));
+            }
+        }
+    }
+
+    /// Whether a suppression that only voids earlier consent was followed by a later one.
+    fn is_settled(&self, suppressed: &Suppressed) -> bool {
+        suppressed.basis.voids_only() && self.is_outlived(&suppressed.mark)
+    }
+
+    fn is_outlived(&self, mark: &Mark) -> bool {
+        self.grants().any(|grant| self.outlives(grant, mark))
+    }
+
+    /// Marketing itself, and asking for consent to it.
+    fn is_marketing(&self) -> bool {
+        self.in_scope(&Coverage::AllMarketing)
+    }
+
+    /// The registries that list the number: their latest word is that they do.
+    fn listings(&self) -> impl Iterator<Item = &'a Consulted> + use<'a> {
+        let (facts, tolerance) = (self.facts, self.rules.clock_tolerance);
+        let listed = |consulted: &&Consulted| consulted.result == RegistryResult::Listed;
+        facts
+            .registries
+            .iter()
+            .filter(listed)
+            .filter(move |listed| {
+                !facts.registries.iter().any(|other| {
+                    other.registry == listed.registry
+                        && other.result == RegistryResult::NotListed
+                        && other.mark.is_later_than(&listed.mark, tolerance)
+                })
+            })
+    }
+
+    pub(super) fn covering_suppressions(&self) -> impl Iterator<Item = &'a Suppressed> + use<'a> {
+        let case = *self;
+        self.facts
+            .suppressions_at(self.at, self.rules.clock_tolerance)
+            .filter(move |suppressed| {
+                // Nothing is exempt from a suppression of everything, nor reopened by a message.
+                let in_scope = suppressed.coverage == Coverage::Everything
+                    || case.in_scope(&suppressed.coverage);
+                in_scope
+                    && case.covers_sender(suppressed.sender.as_ref())
+                    && !case.is_overlooked(&suppressed.mark, by_person(suppressed.basis))
+            })
+    }
+
+    pub(super) fn step_3_restrictions(&self, failing: &mut Failing) {
+        let mut covering: Vec<&Restricted> = self.covering_restrictions().collect();
+        let overcome = covering.is_empty()
+            || self
+                .grants()
+                .any(|grant| self.overcomes_all(grant, &covering));
+        if !overcome {
+            covering
+                .sort_by_key(|restricted| std::cmp::Reverse((restricted.mark.at, restricted.kind)));
+            for restricted in covering {
+                failing.push(restricted.kind.into(), Some(restricted.mark.event_id));
+            }
+        }
+        let doubtful = self.covering_suppressions().filter(|suppressed| {
+            suppressed.basis == SuppressionBasis::PossibleRevocation && !self.is_settled(suppressed)
+        });
+        for suppressed in doubtful {
+            failing.push(Reason::PossibleRevocation, Some(suppressed.mark.event_id));
+            failing.until = sooner(failing.until, suppressed.until);
+        }
+    }
+
+    pub(super) fn covering_restrictions(&self) -> impl Iterator<Item = &'a Restricted> + use<'a> {
+        let case = *self;
+        self.facts.restrictions.iter().filter(move |restricted| {
+            let by_person = match restricted.kind {
+                RestrictionKind::Refused | RestrictionKind::Withdrawn => true,
+                RestrictionKind::Revoked | RestrictionKind::Invalidated => false,
+            };
+            case.in_scope(&restricted.coverage)
+                && case.covers_sender(restricted.sender.as_ref())
+                && !case.is_reopened(restricted)
+                && !case.is_overlooked(&restricted.mark, by_person)
+        })
+    }
+
+    fn overcomes_all(&self, grant: &Grant, restrictions: &[&Restricted]) -> bool {
+        restrictions
+            .iter()
+            .all(|restricted| self.outlives(grant, &restricted.mark))
+    }
+
+    /// Step 4: the same number came with another user id, or its device's keys changed, and nobody
+    /// said why. A later consent settles it; a service window that was opened since is whoever's the
+    /// address is now.
+    pub(super) fn step_4_identity(&self, failing: &mut Failing) {
+        let Some(doubt) = self.facts.doubt() else {
+            return;
+        };
+        let window_of_whoever_it_is = self.question.class == MessageClass::Service
+            && self.activity.window_is_open(self.at)
+            && self
+                .activity
+                .last_inbound
+                .is_some_and(|inbound| inbound >= doubt.at);
+        if !window_of_whoever_it_is && !self.is_outlived(doubt) {
+            failing.push(Reason::IdentityUnverified, Some(doubt.event_id));
+        }
+    }
+
+    /// What ended every earlier consent: a grant that is not later than all of them carries nothing.
+    pub(super) fn voiding_marks(&self) -> Vec<&'a Mark> {
+        let suppressed = self
+            .covering_suppressions()
+            .filter(|suppressed| suppressed.basis.voids_only())
+            .map(|suppressed| &suppressed.mark);
+        let restricted = self
+            .covering_restrictions()
+            .map(|restricted| &restricted.mark);
+        let listed = self
+            .listings()
+            .filter(|listed| {
+                self.rules.policy.registry_kind(&listed.registry)
+                    == Some(RegistryKind::ReassignedNumbers)
+            })
+            .map(|listed| &listed.mark);
+        suppressed
+            .chain(restricted)
+            .chain(listed)
+            .chain(self.facts.doubt())
+            .collect()
+    }
+
+    /// After an opt-out of everything SERVICE is free again in a window that the person opened later.
+    fn is_reopened(&self, restricted: &Restricted) -> bool {
+        restricted.coverage == Coverage::Everything
+            && self.question.class == MessageClass::Service
+            && self.activity.window_is_open(self.at)
+            && self
+                .activity
+                .last_inbound
+                .is_some_and(|inbound| inbound > restricted.mark.at)
+    }
+
+    fn covers_sender(&self, restricted: Option<&SenderId>) -> bool {
+        match (restricted, self.question.sender) {
+            (Some(restricted), Some(asked)) => restricted == asked,
+            // Without a sender every sender's opt-out counts.
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// Whether a scope holds what is asked.
+    pub(super) fn in_scope(&self, coverage: &Coverage) -> bool {
+        use MessageClass as C;
+        let purpose = self.question.purpose;
+        match (coverage, self.question.class) {
+            (Coverage::Purpose(key), _) => *key == purpose.key,
+            (Coverage::AllMarketing, C::Marketing | C::OptOutConfirmation) => true,
+            (Coverage::AllMarketing, C::ConsentRequest) => purpose.message_class == C::Marketing,
+            (Coverage::AllMarketing, C::Utility | C::Authentication | C::Service) => false,
+            (Coverage::Everything, C::Authentication) => !purpose.requested_by_recipient,
+            (
+                Coverage::Everything,
+                C::Marketing | C::Utility | C::Service | C::ConsentRequest | C::OptOutConfirmation,
+            ) => true,
+        }
+    }
+}
+
+/// Whether the person made it, or it was taken for the person's.
+const fn by_person(basis: SuppressionBasis) -> bool {
+    basis.is_made_by_subject() || matches!(basis, SuppressionBasis::PossibleRevocation)
+}

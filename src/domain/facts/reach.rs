@@ -1,0 +1,44 @@
+//! Whether an address can be reached, from deliveries that failed. Never an opt-out, and it passes.
+//!
+//! One undelivered message says little: vendors give the same code for an old client, a number that
+//! is not on WhatsApp and, some say, a block. Three in a row say enough to stop trying for a while.
+
+use std::time::Duration;
+
+use super::Facts;
+use crate::domain::time::Timestamp;
+use crate::domain::vocabulary::FailureKind;
+
+/// House rule: for so long after the last of three failures within the same time an address counts
+/// as unreachable.
+pub const UNREACHABLE_FOR: Duration = Duration::from_hours(30 * 24);
+
+/// How many failures in a row make an address unreachable.
+const FAILURES: usize = 3;
+
+/// For how long WhatsApp holds marketing to a person back: "at least 24 hours" (131049).
+pub const LIMITED_FOR: Duration = Duration::from_hours(24);
+
+impl Facts {
+    /// Until when the address counts as unreachable; `None` if it does not.
+    pub fn unreachable_until(&self) -> Option<Timestamp> {
+        let marks = self.failures_of(FailureKind::Undeliverable);
+        let (newest, oldest) = (marks.first()?, marks.get(FAILURES - 1)?);
+        let in_a_row = newest.at.since(oldest.at) <= UNREACHABLE_FOR
+            && self.reached.is_none_or(|reached| reached.at < oldest.at);
+        in_a_row.then(|| newest.at.plus(UNREACHABLE_FOR))
+    }
+
+    /// Until when WhatsApp holds marketing to this person back; `None` if it never did.
+    pub fn limited_until(&self) -> Option<Timestamp> {
+        let newest = self.failures_of(FailureKind::Limited).first()?;
+        Some(newest.at.plus(LIMITED_FOR))
+    }
+
+    fn failures_of(&self, kind: FailureKind) -> &[super::Mark] {
+        self.failures
+            .iter()
+            .find(|failed| failed.kind == kind)
+            .map_or(&[], |failed| failed.marks.as_slice())
+    }
+}

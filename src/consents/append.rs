@@ -16,7 +16,8 @@ use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::TimeSource;
 use crate::keys::Place;
 use crate::ledger::{
-    Append, Appended, Idempotency, Position, Rpc, StoredAnswer, Subject, SubjectRef, Touch, Version,
+    Append, Appended, Idempotency, Part, Position, Rpc, StoredAnswer, Subject, SubjectRef, Touch,
+    Version,
 };
 
 /// How often a write is decided again because somebody else wrote the same subject.
@@ -97,7 +98,10 @@ impl Consents {
                 .append_once(write, &subject, version, &event, &facts, &answer)
                 .await?
             {
-                Appended::At(position) => {
+                Appended::At(positions) => {
+                    let position = *positions
+                        .first()
+                        .ok_or_else(|| Error::internal("an append has no position"))?;
                     let version = Version(version.0 + 1);
                     self.tell_cache(&subject, position, &event, version, facts);
                     self.still_serving()?;
@@ -141,14 +145,17 @@ impl Consents {
         };
         let address = keys.seal(place, write.recipient.text.as_bytes());
         let answer = serde_json::to_string(answer).expect("an answer has only string keys");
-        let append = Append {
+        let part = Part {
             subject,
             expected,
             event,
             facts,
-            key_id: keys.current(),
             payload: payload.as_deref(),
-            address: &address,
+            address: Some(&address),
+        };
+        let append = Append {
+            parts: &[part],
+            key_id: keys.current(),
             idempotency: write.key.map(|key| Idempotency {
                 rpc: write.rpc,
                 key_hash: key.key_hash,

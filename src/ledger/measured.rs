@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::{
     Append, Appended, Error, Ledger, Loaded, Meta, Offset, Partition, Position, Recorded, Rpc,
-    StoredAnswer, StoredSubject, SubjectRef, SystemRecord, Touch,
+    StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord, Touch,
 };
 use crate::domain::id::{BusinessId, SubjectId};
 use crate::domain::time::Timestamp;
@@ -66,6 +66,11 @@ impl Measured {
 impl Ledger for Measured {
     async fn facts(&self, subjects: &[SubjectRef]) -> Result<Vec<Loaded>, Error> {
         self.time(LedgerOperation::Facts, self.inner.facts(subjects))
+            .await
+    }
+
+    async fn find(&self, subject: SubjectId) -> Result<Option<(SubjectRef, Subject)>, Error> {
+        self.time(LedgerOperation::Facts, self.inner.find(subject))
             .await
     }
 

@@ -70,22 +70,66 @@ pub struct Subject {
     pub facts: Facts,
 }
 
-/// One event to be appended, with everything that must commit with it.
+/// One act to be appended, with everything that must commit with it.
 #[derive(Debug)]
 pub struct Append<'a> {
+    /// The subjects that the act concerns: one, or the linked addresses of one person, in one
+    /// business and each once. Not empty, at most [`Append::MOST_PARTS`].
+    pub parts: &'a [Part<'a>],
+    /// Number of the key of the keyring under which the subjects' keys were made: what a rotation
+    /// finds those by that it has yet to bring under a newer one. Stored with a new subject; of a
+    /// known one the stored number stays.
+    pub key_id: u16,
+    /// Its place is that of the first part.
+    pub idempotency: Option<Idempotency<'a>>,
+}
+
+/// What an act is for one subject: an event of its own. The event's id may be the same in all parts.
+#[derive(Debug)]
+pub struct Part<'a> {
     pub subject: &'a SubjectRef,
     /// The version that the event was decided on.
     pub expected: Version,
     pub event: &'a Event,
     /// The facts with the event applied.
     pub facts: &'a Facts,
-    /// Number of the key that the subject's key was made under.
-    pub key_id: u16,
     /// The sealed evidence.
     pub payload: Option<&'a [u8]>,
-    /// The sealed address; kept if the subject has none yet.
-    pub address: &'a [u8],
-    pub idempotency: Option<Idempotency<'a>>,
+    /// The sealed address; kept if the subject has none yet. `None`: nothing to keep.
+    pub address: Option<&'a [u8]>,
+}
+
+/// An append that no caller may make.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "an append concerns one to {} subjects of one business, each once",
+    Append::MOST_PARTS
+)]
+struct WrongParts;
+
+impl Append<'_> {
+    pub const MOST_PARTS: usize = 8;
+
+    /// The indices of the parts in the order in which their rows are locked, which is the same for
+    /// all writers.
+    fn in_lock_order(&self) -> Result<Vec<usize>, Error> {
+        let place = |index: &usize| {
+            let subject = self.parts[*index].subject;
+            (subject.partition, subject.key)
+        };
+        let mut order: Vec<usize> = (0..self.parts.len()).collect();
+        order.sort_by_key(place);
+        let each_once = order.is_sorted_by(|one, next| place(one) < place(next));
+        let mut businesses = self.parts.iter().map(|part| &part.subject.business);
+        let one_business = businesses
+            .next()
+            .is_some_and(|first| businesses.all(|other| other == first));
+        if one_business && each_once && order.len() <= Self::MOST_PARTS {
+            Ok(order)
+        } else {
+            Err(Error::Rejected(WrongParts.into()))
+        }
+    }
 }
 
 /// Which call an idempotency key belongs to.
@@ -96,6 +140,10 @@ pub enum Rpc {
     ConfirmConsent,
     AddSuppression,
     LiftSuppression,
+    RecordRegistryCheck,
+    ReportInbound,
+    ReportSend,
+    ReportDelivery,
 }
 
 impl Rpc {
@@ -107,6 +155,10 @@ impl Rpc {
             Self::ConfirmConsent => 3,
             Self::AddSuppression => 4,
             Self::LiftSuppression => 5,
+            Self::RecordRegistryCheck => 6,
+            Self::ReportInbound => 7,
+            Self::ReportSend => 8,
+            Self::ReportDelivery => 9,
         }
     }
 }
@@ -122,11 +174,11 @@ pub struct Idempotency<'a> {
 }
 
 /// What came of an append.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
-    /// It is committed here.
-    At(Position),
-    /// The subject is no longer at the expected version: decide again.
+    /// It is committed here, in the order of the parts.
+    At(Vec<Position>),
+    /// A subject is no longer at the expected version, and nothing is written: decide again.
     VersionChanged,
     /// The idempotency key has an answer already: read it.
     KeyUsed,
@@ -221,7 +273,11 @@ pub trait Ledger: Send + Sync + fmt::Debug + 'static {
     /// differs from the asked one is reported as corrupt, never returned.
     async fn facts(&self, subjects: &[SubjectRef]) -> Result<Vec<Loaded>, Error>;
 
-    /// Commits an event with its facts, its payload and its answer, or nothing of it.
+    /// The subject with this random id, and where it lies: how the linked address of a person is
+    /// found. Whether it is of the right business is for the caller to compare.
+    async fn find(&self, subject: SubjectId) -> Result<Option<(SubjectRef, Subject)>, Error>;
+
+    /// Commits an act on all its subjects, with facts, payloads and answer, or nothing of it.
     async fn append(&self, append: &Append<'_>) -> Result<Appended, Error>;
 
     /// The answer of an earlier call under this key.
@@ -333,7 +389,8 @@ fn sort_error(error: sqlx::Error) -> Error {
         | sqlx::Error::WorkerCrashed => Error::Unavailable(error.into()),
         sqlx::Error::Database(database) => {
             let code = database.code();
-            if is_transient(code.as_deref().unwrap_or_default()) {
+            let code = code.as_deref().unwrap_or_default();
+            if is_transient(code) {
                 Error::Unavailable(error.into())
             } else {
                 Error::Rejected(error.into())

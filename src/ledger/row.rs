@@ -9,8 +9,8 @@ use sqlx::{ColumnIndex, Decode, Row, Type, ValueRef};
 use uuid::Uuid;
 
 use super::{
-    Error, Meta, Offset, Partition, Position, Recorded, Rpc, StoredAnswer, StoredSubject, Subject,
-    SubjectRef, SystemRecord, Version, sort_error,
+    Error, Ledger, Meta, Offset, Partition, Position, Recorded, Rpc, StoredAnswer, StoredSubject,
+    Subject, SubjectRef, SystemRecord, Version, sort_error,
 };
 use crate::domain::event::Event;
 use crate::domain::facts::{FOLD_VERSION, Facts};
@@ -94,6 +94,25 @@ pub(super) fn loaded(
     let key = format!("partition {partition}, key {}", HEXLOWER.encode(&asked.key));
     let id = row.id("subject_id").map_err(unreadable("subject", &key))?;
     Ok((as_of, Some(subject(row, &asked.business, SubjectId(id))?)))
+}
+
+/// Reads a subject that was asked for by its id, and where it lies.
+pub(super) fn found(row: &impl Columns, asked: SubjectId) -> Result<(SubjectRef, Read), Error> {
+    let fault = unreadable("subject", &asked);
+    let partition = row.number("partition").map_err(&fault)?;
+    let business = BusinessId::parse(&row.text("business_id").map_err(&fault)?)
+        .map_err(|fault| Error::corrupt("subject", asked, fault))?;
+    let place = SubjectRef {
+        partition: partition_numbered(partition, "subject", &asked)?,
+        key: hash16(
+            &row.bytes("subject_key").map_err(&fault)?,
+            "subject",
+            &asked,
+        )?,
+        business,
+    };
+    let read = subject(row, &place.business, asked)?;
+    Ok((place, read))
 }
 
 fn subject(
@@ -262,12 +281,23 @@ fn hash16(bytes: &[u8], table: &'static str, key: &dyn fmt::Display) -> Result<[
         .map_err(|_| Error::corrupt(table, key, "a hash is not 16 bytes"))
 }
 
+/// The subject itself, folded again from its events where another version of the fold made it.
+pub(super) async fn refolded(ledger: &impl Ledger, read: Read) -> Result<Subject, Error> {
+    match read {
+        Read::Current(subject) => Ok(subject),
+        Read::Stale {
+            subject_id,
+            version,
+        } => {
+            let limit = u32::try_from(version.0).unwrap_or(u32::MAX);
+            let history = ledger.history(subject_id, Offset(0), limit).await?;
+            refold(subject_id, version, &history)
+        }
+    }
+}
+
 /// Folds a subject again whose facts another version made. The history must be complete.
-pub(super) fn refold(
-    subject_id: SubjectId,
-    version: Version,
-    history: &[Recorded],
-) -> Result<Subject, Error> {
+fn refold(subject_id: SubjectId, version: Version, history: &[Recorded]) -> Result<Subject, Error> {
     let events = i64::try_from(history.len()).unwrap_or(i64::MAX);
     if events < version.0 {
         return Err(Error::corrupt(

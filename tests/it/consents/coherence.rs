@@ -18,7 +18,7 @@ use consentgate::domain::id::{BusinessId, EventId, SubjectId};
 use consentgate::domain::time::Timestamp;
 use consentgate::domain::vocabulary::{RestrictionKind, TimeSource};
 use consentgate::ledger::{
-    Append, Appended, Ledger, Offset, Partition, Position, Subject, SubjectRef, Version,
+    Append, Appended, Ledger, Offset, Part, Partition, Position, Subject, SubjectRef, Version,
 };
 use consentgate::telemetry::Metrics;
 use tokio::task::JoinSet;
@@ -181,18 +181,22 @@ impl Hammer {
             };
             let event = opt_out(subject_id, version.0 + 1);
             facts.apply(&event);
-            let append = Append {
+            let part = Part {
                 subject: person,
                 expected: version,
                 event: &event,
                 facts: &facts,
-                key_id: 1,
                 payload: None,
-                address: b"sealed",
+                address: Some(b"sealed"),
+            };
+            let append = Append {
+                parts: &[part],
+                key_id: 1,
                 idempotency: None,
             };
             match self.ledger.append(&append).await.unwrap() {
-                Appended::At(position) => {
+                Appended::At(positions) => {
+                    let position = positions[0];
                     let version = Version(version.0 + 1);
                     let entry = Entry {
                         subject_id: Some(subject_id),

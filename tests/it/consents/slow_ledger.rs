@@ -11,7 +11,7 @@ use consentgate::domain::time::Timestamp;
 use consentgate::ledger::postgres::{self, Postgres};
 use consentgate::ledger::{
     Append, Appended, Error, Ledger, Loaded, Meta, Offset, Partition, Position, Recorded, Rpc,
-    StoredAnswer, StoredSubject, SubjectRef, SystemRecord, Touch,
+    StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord, Touch,
 };
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -100,6 +100,10 @@ impl Ledger for SlowLedger {
         // An error means that the test is over.
         acknowledged.wait_for(|count| *count >= until).await.ok();
         loaded
+    }
+
+    async fn find(&self, subject: SubjectId) -> Result<Option<(SubjectRef, Subject)>, Error> {
+        self.inner.find(subject).await
     }
 
     async fn append(&self, append: &Append<'_>) -> Result<Appended, Error> {

@@ -1,15 +1,12 @@
 //! Appending: everything of an event is committed, or nothing; and only one decision on a version wins.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use consentgate::domain::id::{BusinessId, SubjectId};
 use consentgate::ledger::{Appended, Error, Offset, Partition, Rpc, Touch, Version, replay};
 use uuid::Uuid;
 
-use super::people::{Call, Draft, Person, at, race};
+use super::people::{Call, Draft, Person, abandon_after, at, race};
 use super::store::Store;
 
 pub async fn a_first_append_commits_event_facts_payload_address_and_answer(store: &Store) {
@@ -131,7 +128,7 @@ async fn one_wins(store: &Store, drafts: Vec<Draft>, offset: i64) {
     let results = race(contenders).await;
 
     let winners: Vec<usize> = (0..results.len())
-        .filter(|contender| results[*contender] == Appended::At(at(7, offset)))
+        .filter(|contender| results[*contender] == Appended::At(vec![at(7, offset)]))
         .collect();
     let [winner] = winners[..] else {
         panic!("{results:?}");
@@ -227,18 +224,4 @@ pub async fn an_abandoned_append_is_there_whole_or_not_at_all(store: &Store) {
     assert_eq!(history.len(), abandoned.len() + committed);
     let report = replay::check(ledger).await.unwrap();
     assert_eq!(report.differences, []);
-}
-
-/// Lets a future make so many steps, then drops it.
-async fn abandon_after<T>(polls: u32, future: impl Future<Output = T>) {
-    let mut future = pin!(future);
-    let mut left = polls;
-    poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(());
-        }
-        left -= 1;
-        future.as_mut().poll(context).map(|_| ())
-    })
-    .await;
 }

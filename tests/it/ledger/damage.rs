@@ -121,6 +121,9 @@ pub async fn facts_of_another_fold_version_are_folded_from_the_events(store: &St
                 "UPDATE subject SET fold_version = {other}, facts = {facts} WHERE subject_id = {id}"
             ))
             .await;
+        let (place, subject) = ledger.find(stale.id).await.unwrap().unwrap();
+        assert_eq!(place, stale.subject);
+        assert_eq!(Some(subject), stale.loaded(6).subject);
         let subjects = [&stale, &current, &stale].map(|person| person.subject.clone());
         let expected = [&stale, &current, &stale].map(|person| person.loaded(6));
         assert_eq!(ledger.facts(&subjects).await.unwrap(), expected);
@@ -133,6 +136,33 @@ pub async fn facts_of_another_fold_version_are_folded_from_the_events(store: &St
     assert_eq!(stale.load(ledger).await.unwrap(), stale.loaded(7));
     let report = replay::check(ledger).await.unwrap();
     assert_eq!((report.other_fold_version, report.differences), (0, vec![]));
+}
+
+pub async fn a_damaged_subject_is_not_found_by_its_id(store: &Store) {
+    let ledger = &*store.ledger;
+    let short = store.bytes(&[1]);
+    for (number, (what, damage)) in (1..).zip([
+        ("business", "business_id = ''".to_owned()),
+        ("version", "version = 0".into()),
+        ("partition", "partition = -1".into()),
+        ("key", format!("subject_key = {short}")),
+        ("facts", format!("facts = {short}")),
+    ]) {
+        let mut person = Person::new(number, 7);
+        person.record(ledger).await;
+        let id = store.id(person.id.0);
+        store
+            .damage(&format!(
+                "UPDATE subject SET {damage} WHERE subject_id = {id}"
+            ))
+            .await;
+        is_corrupt(
+            ledger.find(person.id).await,
+            "subject",
+            &person.id.to_string(),
+            what,
+        );
+    }
 }
 
 pub async fn facts_that_cannot_be_folded_again_are_corrupt(store: &Store) {

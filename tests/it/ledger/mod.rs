@@ -16,6 +16,7 @@ mod secrecy;
 mod sqlite_file;
 mod store;
 mod system;
+mod together;
 
 use store::Store;
 pub use store::{Column, LIMITS, Raw, open_sqlite};
@@ -55,6 +56,17 @@ on_both_databases! {
         an_append_to_a_partition_without_a_head_writes_nothing,
         an_abandoned_append_is_there_whole_or_not_at_all,
     }
+    together {
+        an_act_on_several_subjects_commits_the_part_of_each,
+        an_act_lies_where_the_order_of_its_subjects_puts_it,
+        an_act_of_which_one_part_is_outdated_writes_nothing,
+        an_act_of_which_one_part_is_refused_writes_nothing,
+        an_act_under_a_used_key_writes_nothing,
+        parts_that_no_act_may_have_are_refused,
+        acts_in_opposite_orders_do_not_stand_in_each_others_way,
+        acts_in_opposite_orders_under_one_key_are_carried_out_once,
+        an_abandoned_act_is_there_on_all_its_subjects_or_on_none,
+    }
     answers {
         an_answer_is_read_back_with_its_position,
         a_used_key_writes_nothing,
@@ -71,6 +83,7 @@ on_both_databases! {
         heads_are_those_of_every_partition_the_systems_first,
         subjects_are_paged_in_the_order_of_their_keys,
         the_address_that_came_first_is_kept,
+        a_subject_is_found_by_its_id_with_its_place,
         what_was_erased_is_none_and_the_event_stays,
     }
     order {
@@ -90,6 +103,7 @@ on_both_databases! {
         a_damaged_subject_is_corrupt_and_never_facts,
         a_subjects_id_or_key_that_is_none_is_corrupt,
         facts_of_another_fold_version_are_folded_from_the_events,
+        a_damaged_subject_is_not_found_by_its_id,
         facts_that_cannot_be_folded_again_are_corrupt,
         a_damaged_event_is_corrupt_wherever_it_is_read,
         an_event_under_another_subject_is_corrupt,

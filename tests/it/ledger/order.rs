@@ -64,7 +64,8 @@ impl Traffic {
             let loaded = person.load(&*self.ledger).await.unwrap();
             let draft = Draft::after(&person.subject, loaded);
             match draft.offer(&*self.ledger).await.unwrap() {
-                Appended::At(position) => {
+                Appended::At(positions) => {
+                    let position = positions[0];
                     assert_eq!(position.partition.0, partition);
                     // What began after another was acknowledged comes after it.
                     assert!(position.offset.0 > before);

@@ -1,6 +1,9 @@
 //! People of the tests, and what is recorded of them.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use consentgate::domain::address::Spelling;
 use consentgate::domain::event::{
@@ -13,7 +16,7 @@ use consentgate::domain::vocabulary::{
     ConsentType, EvidenceFields, IndicationMethod, RestrictionKind, TimeSource, WithdrawalMethod,
 };
 use consentgate::ledger::{
-    Append, Appended, Error, Idempotency, Ledger, Loaded, Offset, Partition, Position, Rpc,
+    Append, Appended, Error, Idempotency, Ledger, Loaded, Offset, Part, Partition, Position, Rpc,
     Subject, SubjectRef, Version,
 };
 use tokio::sync::Barrier;
@@ -79,8 +82,11 @@ impl Person {
 
     pub async fn record_as(&mut self, draft: Draft, ledger: &dyn Ledger) -> Position {
         match draft.offer(ledger).await.unwrap() {
-            Appended::At(position) => {
+            Appended::At(positions) => {
                 self.events.push(draft.event);
+                let [position] = positions[..] else {
+                    panic!("one part, {positions:?}");
+                };
                 position
             }
             lost @ (Appended::VersionChanged | Appended::KeyUsed) => panic!("{lost:?}"),
@@ -112,7 +118,7 @@ pub struct Draft {
     pub event: Event,
     pub facts: Facts,
     pub payload: Option<Vec<u8>>,
-    pub address: Vec<u8>,
+    pub address: Option<Vec<u8>>,
     pub call: Option<Call>,
 }
 
@@ -166,7 +172,7 @@ impl Draft {
             event,
             facts,
             payload: None,
-            address: b"sealed address".to_vec(),
+            address: Some(b"sealed address".to_vec()),
             call: None,
         }
     }
@@ -193,23 +199,37 @@ impl Draft {
     }
 
     pub async fn offer(&self, ledger: &dyn Ledger) -> Result<Appended, Error> {
-        let idempotency = self.call.as_ref().map(|call| Idempotency {
+        offer_together(&[self], ledger).await
+    }
+}
+
+/// Offers one act on several subjects, made for the call of the first.
+pub async fn offer_together(drafts: &[&Draft], ledger: &dyn Ledger) -> Result<Appended, Error> {
+    let call = drafts.first().and_then(|draft| draft.call.as_ref());
+    let parts: Vec<Part<'_>> = drafts.iter().map(|draft| draft.part()).collect();
+    let append = Append {
+        parts: &parts,
+        key_id: 1,
+        idempotency: call.map(|call| Idempotency {
             rpc: call.rpc,
             key_hash: call.key_hash,
             content_hash: call.content_hash,
             answer: &call.answer,
-        });
-        let append = Append {
+        }),
+    };
+    ledger.append(&append).await
+}
+
+impl Draft {
+    fn part(&self) -> Part<'_> {
+        Part {
             subject: &self.subject,
             expected: self.expected,
             event: &self.event,
             facts: &self.facts,
-            key_id: 1,
             payload: self.payload.as_deref(),
-            address: &self.address,
-            idempotency,
-        };
-        ledger.append(&append).await
+            address: self.address.as_deref(),
+        }
     }
 }
 
@@ -235,6 +255,20 @@ where
         results.push(task.await.unwrap());
     }
     results
+}
+
+/// Lets a future make so many steps, then drops it.
+pub async fn abandon_after<T>(polls: u32, future: impl Future<Output = T>) {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(|_| ())
+    })
+    .await;
 }
 
 pub fn at(partition: u16, offset: i64) -> Position {

@@ -11,8 +11,9 @@ use consentgate::ledger::{
 };
 use uuid::Uuid;
 
-use super::people::{Person, at, minute};
+use super::people::{Call, Draft, Person, at, minute, offer_together};
 use super::store::{LIMITS, Raw};
+use super::together::{act_on, offer};
 use crate::postgres::{Durability, Postgres as Server, TestDatabase, database};
 use crate::wait::eventually;
 
@@ -129,6 +130,86 @@ async fn a_serving_instance_that_is_cut_off_notices_and_its_successor_is_told() 
     assert_eq!(predecessor, Predecessor::Released);
 }
 
+#[tokio::test]
+async fn an_act_on_one_subject_is_one_statement_and_on_several_one_transaction() {
+    let database = migrated().await;
+    let one_connection = Limits {
+        max_connections: 1,
+        ..LIMITS
+    };
+    let ledger = Postgres::open(database.url(), one_connection)
+        .await
+        .unwrap();
+    let mut raw = Raw::postgres(database.url()).await;
+    let mut last = async || {
+        let sql = "SELECT query FROM pg_stat_activity WHERE application_name = 'consentgate'
+                   AND datname = current_database()";
+        raw.texts(sql).await[0][0].clone().unwrap()
+    };
+
+    let mut person = Person::new(1, 7);
+    for _ in 0..2 {
+        person.record(&ledger).await;
+        // A transaction of several would have ended with COMMIT.
+        let last = last().await;
+        assert!(last.starts_with("WITH s AS"), "{last}");
+    }
+    let drafts = [person.next(), Person::new(2, 7).next()];
+    let both = [&drafts[0], &drafts[1]];
+    offer_together(&both, &ledger).await.unwrap();
+    assert_eq!(last().await, "COMMIT");
+}
+
+/// Two acts that meet at a head which somebody holds: the first begins to wait for it, then the second, then it is free.
+async fn meet_at_a_head(partition: u16, first: Vec<Draft>, second: Vec<Draft>) -> [Appended; 2] {
+    let database = migrated().await;
+    let ledger = Arc::new(Postgres::open(database.url(), LIMITS).await.unwrap());
+    let mut holder = Raw::postgres(database.url()).await;
+    holder.run("BEGIN").await;
+    let head = format!("SELECT 1 FROM partition_head WHERE partition = {partition} FOR UPDATE");
+    holder.run(&head).await;
+    let mut raw = Raw::postgres(database.url()).await;
+    let mut acts = Vec::new();
+    for (waiting, act) in (1..).zip([first, second]) {
+        let ledger = Arc::clone(&ledger);
+        acts.push(tokio::spawn(
+            async move { offer(&act, &*ledger).await.unwrap() },
+        ));
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+                   AND datname = current_database()";
+        eventually(Duration::from_secs(10), "it waits", async || {
+            (raw.number(sql).await == waiting).then_some(())
+        })
+        .await;
+    }
+    holder.run("COMMIT").await;
+    let second = acts.pop().unwrap();
+    [acts.pop().unwrap().await.unwrap(), second.await.unwrap()]
+}
+
+#[tokio::test]
+async fn an_act_locks_all_its_subjects_before_a_head() {
+    let (low, high) = (Person::new(1, 7), Person::new(2, 7));
+    let both = act_on(&[&low, &high]);
+    let results = meet_at_a_head(7, both, act_on(&[&high])).await;
+    let both_first = Appended::At(vec![at(7, 1), at(7, 2)]);
+    assert_eq!(results, [both_first, Appended::VersionChanged]);
+}
+
+#[tokio::test]
+async fn an_act_uses_its_key_after_it_has_locked_all_heads() {
+    let call = Call::new(Rpc::Withdraw, 1);
+    let (low, high) = (Person::new(1, 7), Person::new(2, 9));
+    let mut acts = [act_on(&[&Person::new(3, 9)]), act_on(&[&low, &high])];
+    for act in &mut acts {
+        act[0].call = Some(call.clone());
+    }
+    let [one, both] = acts;
+    let results = meet_at_a_head(9, one, both).await;
+    let one_first = Appended::At(vec![at(9, 1)]);
+    assert_eq!(results, [one_first, Appended::KeyUsed]);
+}
+
 /// One test of three promises, since a server that crashes durably takes seconds to start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_crashed_server_is_unavailable_has_lost_nothing_acknowledged_and_is_used_again() {
@@ -241,9 +322,9 @@ async fn append_until_lost(
     loop {
         let draft = person.next().with_payload(b"sealed");
         match draft.offer(ledger).await {
-            Ok(Appended::At(position)) => {
+            Ok(Appended::At(positions)) => {
                 count.fetch_add(1, Ordering::SeqCst);
-                acknowledged.push((position, draft.event.clone()));
+                acknowledged.push((positions[0], draft.event.clone()));
                 person.events.push(draft.event);
             }
             Ok(lost) => panic!("{lost:?}"),

@@ -191,9 +191,13 @@ pub async fn the_address_that_came_first_is_kept(store: &Store) {
     let ledger = &*store.ledger;
     let mut person = Person::new(1, 7);
     assert_eq!(ledger.address(person.id).await.unwrap(), None);
-    for address in ["first", "second", ""] {
+    let mut draft = person.next();
+    draft.address = None;
+    person.record_as(draft, ledger).await;
+    assert_eq!(ledger.address(person.id).await.unwrap(), None);
+    for address in [Some("first"), Some("second"), Some(""), None] {
         let mut draft = person.next();
-        draft.address = address.into();
+        draft.address = address.map(Into::into);
         person.record_as(draft, ledger).await;
         let kept = ledger.address(person.id).await.unwrap();
         assert_eq!(kept.as_deref(), Some(&b"first"[..]));
@@ -213,4 +217,20 @@ pub async fn what_was_erased_is_none_and_the_event_stays(store: &Store) {
     assert_eq!(history[0].payload, None);
     assert_eq!(history[0].event, person.events[0]);
     assert_eq!(person.load(ledger).await.unwrap(), person.loaded(1));
+}
+
+pub async fn a_subject_is_found_by_its_id_with_its_place(store: &Store) {
+    let ledger = &*store.ledger;
+    let mut person = Person::new(1, 7);
+    let mut elsewhere = Person::of("other", 2, 7);
+    assert_eq!(ledger.find(person.id).await.unwrap(), None);
+    for _ in 0..2 {
+        person.record(ledger).await;
+        elsewhere.record(ledger).await;
+        for known in [&person, &elsewhere] {
+            let subject = known.loaded(0).subject.unwrap();
+            let expected = (known.subject.clone(), subject);
+            assert_eq!(ledger.find(known.id).await.unwrap(), Some(expected));
+        }
+    }
 }

@@ -94,7 +94,7 @@ fn sealed(keyring: &Keyring, person: &mut Person, number: &str) -> Draft {
     };
     let id = draft.event.event_id.0;
     draft.payload = Some(seal("event_payload.sealed", &id, &evidence));
-    draft.address = seal("subject_address.sealed", &person.id.0, number);
+    draft.address = Some(seal("subject_address.sealed", &person.id.0, number));
     let version = person.version().0.to_be_bytes();
     let call = Call {
         rpc: Rpc::RecordConsent,

@@ -229,7 +229,7 @@ async fn run_out_of_room(directory: &Path) {
     eventually(Duration::from_secs(10), "appends go on", async || {
         let draft = person.next().with_payload(&[7; 8_000]);
         let appended = draft.offer(&ledger).await.ok()?;
-        assert_eq!(appended, Appended::At(at(7, person.version().0 + 1)));
+        assert_eq!(appended, Appended::At(vec![at(7, person.version().0 + 1)]));
         person.events.push(draft.event);
         Some(())
     })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use consentgate::ledger::{Error, Offset, Rpc, SystemRecord, Touch, replay};
 
-use super::people::{Person, at, minute, race};
+use super::people::{Person, at, minute, offer_together, race};
 use super::store::Store;
 
 pub async fn a_change_of_the_system_is_appended_only_at_the_expected_offset(store: &Store) {
@@ -99,7 +99,7 @@ pub async fn a_key_check_value_is_never_overwritten(store: &Store) {
 
 pub async fn a_closed_ledger_is_unavailable(store: &Store) {
     let ledger = &*store.ledger;
-    let person = Person::new(1, 7);
+    let (person, other) = (Person::new(1, 7), Person::new(2, 8));
     ledger.ping().await.unwrap();
     ledger.close().await;
 
@@ -108,6 +108,10 @@ pub async fn a_closed_ledger_is_unavailable(store: &Store) {
         ledger.ping().await,
         person.load(ledger).await.map(drop),
         person.next().offer(ledger).await.map(drop),
+        offer_together(&[&person.next(), &other.next()], ledger)
+            .await
+            .map(drop),
+        ledger.find(person.id).await.map(drop),
         ledger
             .answer(business, Rpc::Withdraw, &[0; 16], Touch::No)
             .await

@@ -4,8 +4,11 @@
 //! survives a power cut. A lock file beside the database keeps a second process out; the system
 //! releases it when the process dies.
 
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+mod append;
+mod lock;
+
+use std::fs::File;
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,15 +19,15 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
-use super::row::{self, Read};
 use super::{
     Append, Appended, Error, Ledger, Loaded, Meta, Offset, OpenError, Partition, Position,
-    Recorded, Rpc, StoredAnswer, StoredSubject, SubjectRef, SystemRecord, Touch, check_schema,
-    sort_error,
+    Recorded, Rpc, StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord, Touch,
+    check_schema, row, sort_error,
 };
-use crate::domain::facts::FOLD_VERSION;
 use crate::domain::id::{BusinessId, SubjectId};
 use crate::domain::time::Timestamp;
+pub use lock::lock_path;
+use lock::{real_path, wait_for_lock};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -108,77 +111,6 @@ impl Sqlite {
             _locks: locks,
         })
     }
-
-    async fn refold(&self, read: Read) -> Result<super::Subject, Error> {
-        match read {
-            Read::Current(subject) => Ok(subject),
-            Read::Stale {
-                subject_id,
-                version,
-            } => {
-                let limit = u32::try_from(version.0).unwrap_or(u32::MAX);
-                let history = self.history(subject_id, Offset(0), limit).await?;
-                row::refold(subject_id, version, &history)
-            }
-        }
-    }
-}
-
-/// The lock file's path: the database's with `.lock` appended.
-pub fn lock_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    name.into()
-}
-
-/// The database's own path, whatever link led to it. A new database begins as an empty file.
-fn real_path(path: &Path, migrate: Migrate) -> std::io::Result<PathBuf> {
-    let create = migrate == Migrate::Yes;
-    File::options()
-        .read(true)
-        .write(true)
-        .create(create)
-        .truncate(false)
-        .open(path)?;
-    path.canonicalize()
-}
-
-/// How long a lock may take to become free: who held it may be gone while a process that it just
-/// started still shares its files.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-
-async fn wait_for_lock(path: &Path) -> Result<File, OpenError> {
-    const PAUSE: Duration = Duration::from_millis(25);
-    let mut waited = Duration::ZERO;
-    loop {
-        match take_lock(path) {
-            Err(OpenError::Locked(_)) if waited < LOCK_PATIENCE => {
-                tokio::time::sleep(PAUSE).await;
-                waited += PAUSE;
-            }
-            done => return done,
-        }
-    }
-}
-
-/// Two locks keep a second process out: the file beside the database says so by its name, and the
-/// one on the database's own inode holds also where that file was removed or the database has a
-/// second name. (SQLite's own locks are of another kind, so the two do not meet.)
-fn take_lock(path: &Path) -> Result<File, OpenError> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(OpenError::Lock)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let path = path.display();
-            Err(OpenError::Locked(format!("`{path}` is locked")))
-        }
-        Err(TryLockError::Error(error)) => Err(OpenError::Lock(error)),
-    }
 }
 
 async fn schema_version(pool: &SqlitePool) -> Result<Option<i64>, OpenError> {
@@ -223,43 +155,30 @@ impl Ledger for Sqlite {
             let (as_of, read) = row::loaded(row, asked)?;
             let subject = match read {
                 None => None,
-                Some(read) => Some(self.refold(read).await?),
+                Some(read) => Some(row::refolded(self, read).await?),
             };
             loaded.push(Loaded { subject, as_of });
         }
         Ok(loaded)
     }
 
+    async fn find(&self, subject: SubjectId) -> Result<Option<(SubjectRef, Subject)>, Error> {
+        let row = sqlx::query(
+            "SELECT partition, subject_key, business_id, subject_id, version,
+               fold_version, facts
+             FROM subject WHERE subject_id = ?1",
+        )
+        .bind(subject.0)
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(sort_error)?;
+        let Some(row) = row else { return Ok(None) };
+        let (place, read) = row::found(&row, subject)?;
+        Ok(Some((place, row::refolded(self, read).await?)))
+    }
+
     async fn append(&self, append: &Append<'_>) -> Result<Appended, Error> {
-        let mut transaction = self
-            .writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(sort_error)?;
-        let written = write(&mut transaction, append).await;
-        match written {
-            Ok(Some(offset)) => {
-                transaction.commit().await.map_err(sort_error)?;
-                Ok(Appended::At(Position {
-                    partition: append.subject.partition,
-                    offset,
-                }))
-            }
-            Ok(None) => {
-                transaction.rollback().await.map_err(sort_error)?;
-                Ok(Appended::VersionChanged)
-            }
-            Err(error) => {
-                let key_used = is_used_key(&error);
-                // The error that stopped the transaction says more than a failing rollback.
-                let rolled_back = transaction.rollback().await;
-                if key_used {
-                    rolled_back.map_err(sort_error)?;
-                    return Ok(Appended::KeyUsed);
-                }
-                Err(sort_error(error))
-            }
-        }
+        append::append(&self.writer, append).await
     }
 
     async fn answer(
@@ -479,115 +398,4 @@ impl Ledger for Sqlite {
         self.readers.close().await;
         self.writer.close().await;
     }
-}
-
-/// The statements of one append, in one transaction. `None`: the version has changed.
-async fn write(
-    connection: &mut sqlx::SqliteConnection,
-    append: &Append<'_>,
-) -> Result<Option<Offset>, sqlx::Error> {
-    let Append { subject, event, .. } = append;
-    if write_subject(connection, append).await? == 0 {
-        return Ok(None);
-    }
-    sqlx::query("UPDATE partition_head SET head = head + 1 WHERE partition = ?1")
-        .bind(subject.partition.0)
-        .execute(&mut *connection)
-        .await?;
-    let offset: i64 = sqlx::query_scalar("SELECT head FROM partition_head WHERE partition = ?1")
-        .bind(subject.partition.0)
-        .fetch_one(&mut *connection)
-        .await?;
-    sqlx::query(
-        "INSERT INTO event
-           (partition, \"offset\", event_id, subject_id, business_id, recorded_at, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )
-    .bind(subject.partition.0)
-    .bind(offset)
-    .bind(event.event_id.0)
-    .bind(event.subject_id.0)
-    .bind(subject.business.as_str())
-    .bind(event.recorded_at.as_micros())
-    .bind(row::body(event))
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "INSERT INTO subject_address (subject_id, sealed) VALUES (?1, ?2)
-         ON CONFLICT (subject_id) DO NOTHING",
-    )
-    .bind(event.subject_id.0)
-    .bind(append.address)
-    .execute(&mut *connection)
-    .await?;
-    if let Some(payload) = append.payload {
-        sqlx::query("INSERT INTO event_payload (event_id, subject_id, sealed) VALUES (?1, ?2, ?3)")
-            .bind(event.event_id.0)
-            .bind(event.subject_id.0)
-            .bind(payload)
-            .execute(&mut *connection)
-            .await?;
-    }
-    if let Some(idempotency) = &append.idempotency {
-        sqlx::query(
-            "INSERT INTO idempotency
-               (business_id, rpc, key_hash, content_hash, answer, partition, \"offset\", created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )
-        .bind(subject.business.as_str())
-        .bind(idempotency.rpc.code())
-        .bind(idempotency.key_hash.as_slice())
-        .bind(idempotency.content_hash.as_slice())
-        .bind(idempotency.answer)
-        .bind(subject.partition.0)
-        .bind(offset)
-        .bind(event.recorded_at.as_micros())
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(Some(Offset(offset)))
-}
-
-/// Creates the subject or moves it on, if it is at the expected version; rows written.
-async fn write_subject(
-    connection: &mut sqlx::SqliteConnection,
-    append: &Append<'_>,
-) -> Result<u64, sqlx::Error> {
-    let Append { subject, event, .. } = append;
-    let facts = append.facts.encode();
-    let done = if append.expected.0 == 0 {
-        sqlx::query(
-            "INSERT INTO subject
-               (partition, subject_key, business_id, subject_id, version, fold_version, key_id, facts)
-             VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7)
-             ON CONFLICT (partition, subject_key) DO NOTHING",
-        )
-        .bind(subject.partition.0)
-        .bind(subject.key.as_slice())
-        .bind(subject.business.as_str())
-        .bind(event.subject_id.0)
-        .bind(FOLD_VERSION)
-        .bind(append.key_id)
-        .bind(facts)
-    } else {
-        sqlx::query(
-            "UPDATE subject SET version = version + 1, fold_version = ?5, facts = ?6
-             WHERE partition = ?1 AND subject_key = ?2 AND business_id = ?3 AND version = ?4
-               AND subject_id = ?7",
-        )
-        .bind(subject.partition.0)
-        .bind(subject.key.as_slice())
-        .bind(subject.business.as_str())
-        .bind(append.expected.0)
-        .bind(FOLD_VERSION)
-        .bind(facts)
-        .bind(event.subject_id.0)
-    };
-    Ok(done.execute(connection).await?.rows_affected())
-}
-
-fn is_used_key(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|database| {
-        database.is_unique_violation() && database.message().contains("idempotency.")
-    })
 }

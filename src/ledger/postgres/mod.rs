@@ -1,11 +1,14 @@
 //! The ledger on PostgreSQL.
 //!
-//! Every append is one statement, so one round trip and its own transaction: it moves the subject
-//! on if the version is still the expected one, then takes the next offset under the row lock of
-//! the partition's head, which is held to the commit. So offsets are dense and in commit order.
+//! An append moves its subjects on if they are still at the versions that it was decided on, then
+//! takes the next offset under the row lock of the partition's head, which is held to the commit.
+//! So offsets are dense and in commit order.
 //!
 //! Until instances keep each other's caches coherent, one instance serves a database: see
 //! [`ServingLock`].
+
+mod append;
+mod serving;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,27 +17,17 @@ use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Row};
-use uuid::Uuid;
 
-use super::row::{self, Read};
 use super::{
-    Append, Appended, Error, Idempotency, Ledger, Loaded, Meta, Offset, OpenError, Partition,
-    Position, Recorded, Rpc, StoredAnswer, StoredSubject, SubjectRef, SystemRecord, Touch,
-    check_schema, sort_error,
+    Append, Appended, Error, Ledger, Loaded, Meta, Offset, OpenError, Partition, Position,
+    Recorded, Rpc, StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord, Touch,
+    check_schema, row, sort_error,
 };
-use crate::domain::facts::FOLD_VERSION;
 use crate::domain::id::{BusinessId, SubjectId};
 use crate::domain::time::Timestamp;
+pub use serving::{Predecessor, ServingLock};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
-
-/// Key of the advisory lock that a serving instance holds ("consentg" in ASCII).
-const SERVING_LOCK: i64 = 0x636f_6e73_656e_7467;
-
-/// After how long a silence the server takes the lock from its holder. One that was cut off without
-/// a word would keep it, also from itself, for as long as the server believes in the connection,
-/// which may be hours.
-const SILENCE: &str = "5s";
 
 /// A ledger in PostgreSQL.
 #[derive(Debug)]
@@ -67,20 +60,6 @@ impl Postgres {
         check_schema(found, &MIGRATIONS)?;
         drop(connection);
         Ok(Self { pool })
-    }
-
-    async fn refold(&self, read: Read) -> Result<super::Subject, Error> {
-        match read {
-            Read::Current(subject) => Ok(subject),
-            Read::Stale {
-                subject_id,
-                version,
-            } => {
-                let limit = u32::try_from(version.0).unwrap_or(u32::MAX);
-                let history = self.history(subject_id, Offset(0), limit).await?;
-                row::refold(subject_id, version, &history)
-            }
-        }
     }
 }
 
@@ -138,109 +117,6 @@ async fn schema_version(connection: &mut PgConnection) -> Result<Option<i64>, Op
         .map_err(OpenError::Open)
 }
 
-/// The right to serve a database, held by an advisory lock on a connection of its own.
-///
-/// The lock is gone when the connection is, so its holder must ask for it again and again and stop
-/// answering from memory when it cannot. Who leaves without a word (killed, cut off) may believe in
-/// its right for a moment longer: see [`Predecessor`].
-#[derive(Debug)]
-pub struct ServingLock {
-    connection: PgConnection,
-}
-
-/// Who held the right to serve before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Predecessor {
-    /// Nobody, or one who gave it up: nothing is answered from memory any more.
-    Released,
-    /// This instance itself, and nobody since.
-    Own,
-    /// Another one, which did not give it up: wait until it must have noticed.
-    Vanished,
-}
-
-impl ServingLock {
-    /// Takes the right for `instance`, or says that somebody else has it.
-    pub async fn take(
-        url: &str,
-        limits: Limits,
-        instance: Uuid,
-    ) -> Result<(Self, Predecessor), OpenError> {
-        let options = connect_options(url, limits)?;
-        let mut connection = PgConnection::connect_with(&options)
-            .await
-            .map_err(OpenError::Open)?;
-        let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(SERVING_LOCK)
-            .fetch_one(&mut connection)
-            .await
-            .map_err(OpenError::Open)?;
-        if !taken {
-            return Err(OpenError::Locked(
-                "another instance serves this PostgreSQL database".into(),
-            ));
-        }
-        let before: Option<String> =
-            sqlx::query_scalar("SELECT value FROM ledger_meta WHERE name = 'serving'")
-                .fetch_optional(&mut connection)
-                .await
-                .map_err(OpenError::Open)?;
-        let predecessor = match before {
-            None => Predecessor::Released,
-            Some(before) if before == instance.to_string() => Predecessor::Own,
-            Some(_) => Predecessor::Vanished,
-        };
-        Ok((Self { connection }, predecessor))
-    }
-
-    /// Notes who holds the right now. Only after a vanished predecessor was waited out: whoever is
-    /// cut off while it waits still owes the wait. From here on the holder must ask for its lock
-    /// within [`SILENCE`] again and again.
-    pub async fn claim(&mut self, instance: Uuid) -> Result<(), Error> {
-        // PostgreSQL 14 and later.
-        sqlx::query(
-            "SELECT set_config('idle_session_timeout', $1, false)
-             WHERE current_setting('server_version_num')::integer >= 140000",
-        )
-        .bind(SILENCE)
-        .execute(&mut self.connection)
-        .await
-        .map_err(sort_error)?;
-        sqlx::query(
-            "INSERT INTO ledger_meta (name, value) VALUES ('serving', $1)
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        )
-        .bind(instance.to_string())
-        .execute(&mut self.connection)
-        .await
-        .map_err(sort_error)?;
-        Ok(())
-    }
-
-    /// Whether the lock is still held. Any error means that it must be taken for lost.
-    pub async fn holds(&mut self) -> Result<bool, Error> {
-        let (high, low) = (SERVING_LOCK >> 32, SERVING_LOCK & 0xffff_ffff);
-        sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted
-               AND pid = pg_backend_pid() AND classid = $1::bigint::oid AND objid = $2::bigint::oid)",
-        )
-        .bind(high)
-        .bind(low)
-        .fetch_one(&mut self.connection)
-        .await
-        .map_err(sort_error)
-    }
-
-    /// Gives the right up, so that the next one need not wait.
-    pub async fn release(mut self) -> Result<(), Error> {
-        sqlx::query("DELETE FROM ledger_meta WHERE name = 'serving'")
-            .execute(&mut self.connection)
-            .await
-            .map_err(sort_error)?;
-        self.connection.close().await.map_err(sort_error)
-    }
-}
-
 #[async_trait]
 impl Ledger for Postgres {
     async fn facts(&self, subjects: &[SubjectRef]) -> Result<Vec<Loaded>, Error> {
@@ -271,24 +147,30 @@ impl Ledger for Postgres {
             let (as_of, read) = row::loaded(row, asked)?;
             let subject = match read {
                 None => None,
-                Some(read) => Some(self.refold(read).await?),
+                Some(read) => Some(row::refolded(self, read).await?),
             };
             loaded.push(Loaded { subject, as_of });
         }
         Ok(loaded)
     }
 
+    async fn find(&self, subject: SubjectId) -> Result<Option<(SubjectRef, Subject)>, Error> {
+        let row = sqlx::query(
+            "SELECT partition::bigint AS partition, subject_key, business_id, subject_id, version,
+               fold_version::bigint AS fold_version, facts
+             FROM subject WHERE subject_id = $1",
+        )
+        .bind(subject.0)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(sort_error)?;
+        let Some(row) = row else { return Ok(None) };
+        let (place, read) = row::found(&row, subject)?;
+        Ok(Some((place, row::refolded(self, read).await?)))
+    }
+
     async fn append(&self, append: &Append<'_>) -> Result<Appended, Error> {
-        let partition = append.subject.partition;
-        match append_statement(append).fetch_optional(&self.pool).await {
-            Ok(Some(row)) => {
-                let offset = Offset(row.try_get("head").map_err(sort_error)?);
-                Ok(Appended::At(Position { partition, offset }))
-            }
-            Ok(None) => Ok(Appended::VersionChanged),
-            Err(error) if is_used_key(&error) => Ok(Appended::KeyUsed),
-            Err(error) => Err(sort_error(error)),
-        }
+        append::append(&self.pool, append).await
     }
 
     async fn answer(
@@ -486,94 +368,6 @@ impl Ledger for Postgres {
     async fn close(&self) {
         self.pool.close().await;
     }
-}
-
-/// The part that both appends share: the head is raised last, so that its lock is held for the
-/// commit alone, and nothing is written unless the subject (`s`) was. A partition without a head
-/// leaves the event without an offset, which its table refuses.
-macro_rules! append_after {
-    ($subject:literal) => {
-        concat!(
-            "WITH s AS (",
-            $subject,
-            " RETURNING 1),
-             h AS (
-               UPDATE partition_head SET head = head + 1
-               WHERE partition = $1 AND EXISTS (SELECT 1 FROM s) RETURNING head),
-             e AS (
-               INSERT INTO event
-                 (partition, \"offset\", event_id, subject_id, business_id, recorded_at, body)
-               SELECT $1, h.head, $9, $4, $3, $10, $11 FROM s LEFT JOIN h ON true),
-             a AS (
-               INSERT INTO subject_address (subject_id, sealed) SELECT $4, $12 FROM h
-               ON CONFLICT (subject_id) DO NOTHING),
-             p AS (
-               INSERT INTO event_payload (event_id, subject_id, sealed)
-               SELECT $9, $4, $13 FROM h WHERE $13::bytea IS NOT NULL),
-             i AS (
-               INSERT INTO idempotency
-                 (business_id, rpc, key_hash, content_hash, answer, partition, \"offset\", created_at)
-               SELECT $3, $14, $15, $16, $17, $1, head, $10 FROM h WHERE $15::bytea IS NOT NULL)
-             SELECT head FROM h"
-        )
-    };
-}
-
-/// Creates a subject that must not exist yet.
-const APPEND_FIRST: &str = append_after!(
-    "INSERT INTO subject
-       (partition, subject_key, business_id, subject_id, version, fold_version, key_id, facts)
-     SELECT $1, $2, $3, $4, 1, $5, $6, $7 WHERE $8::bigint = 0
-     ON CONFLICT (partition, subject_key) DO NOTHING"
-);
-
-/// Moves a subject on that must be at the expected version. Its key is left alone: only a rotation
-/// changes that.
-const APPEND_NEXT: &str = append_after!(
-    "UPDATE subject SET version = version + 1, fold_version = $5, facts = $7
-     WHERE partition = $1 AND subject_key = $2 AND business_id = $3 AND subject_id = $4
-       AND version = $8 AND $6::integer IS NOT NULL"
-);
-
-type Bound<'a> = sqlx::query::Query<'a, sqlx::Postgres, sqlx::postgres::PgArguments>;
-
-fn append_statement<'a>(append: &'a Append<'a>) -> Bound<'a> {
-    let Append {
-        subject,
-        event,
-        idempotency,
-        ..
-    } = append;
-    let statement = if append.expected.0 == 0 {
-        APPEND_FIRST
-    } else {
-        APPEND_NEXT
-    };
-    let idempotency: Option<&Idempotency<'a>> = idempotency.as_ref();
-    sqlx::query(statement)
-        .bind(code(subject.partition))
-        .bind(subject.key.as_slice())
-        .bind(subject.business.as_str())
-        .bind(event.subject_id.0)
-        .bind(FOLD_VERSION)
-        .bind(i32::from(append.key_id))
-        .bind(append.facts.encode())
-        .bind(append.expected.0)
-        .bind(event.event_id.0)
-        .bind(event.recorded_at.as_micros())
-        .bind(row::body(event))
-        .bind(append.address)
-        .bind(append.payload)
-        .bind(idempotency.map(|i| i.rpc.code()))
-        .bind(idempotency.map(|i| i.key_hash.to_vec()))
-        .bind(idempotency.map(|i| i.content_hash.to_vec()))
-        .bind(idempotency.map(|i| i.answer))
-}
-
-fn is_used_key(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|database| {
-        database.is_unique_violation() && database.constraint() == Some("idempotency_pkey")
-    })
 }
 
 fn code(partition: Partition) -> i16 {

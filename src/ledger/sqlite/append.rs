@@ -1,0 +1,171 @@
+//! Appending on SQLite: one transaction of the one connection that writes.
+
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+use super::super::{Append, Appended, Error, Offset, Part, Position, row, sort_error};
+use crate::domain::facts::FOLD_VERSION;
+
+pub(super) async fn append(writer: &SqlitePool, append: &Append<'_>) -> Result<Appended, Error> {
+    let order = append.in_lock_order()?;
+    let mut transaction = writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(sort_error)?;
+    let written = write(&mut transaction, append, &order).await;
+    match written {
+        Ok(Some(positions)) => {
+            transaction.commit().await.map_err(sort_error)?;
+            Ok(Appended::At(positions))
+        }
+        Ok(None) => {
+            transaction.rollback().await.map_err(sort_error)?;
+            Ok(Appended::VersionChanged)
+        }
+        Err(error) => {
+            let key_used = is_used_key(&error);
+            // The error that stopped the transaction says more than a failing rollback.
+            let rolled_back = transaction.rollback().await;
+            if key_used {
+                rolled_back.map_err(sort_error)?;
+                return Ok(Appended::KeyUsed);
+            }
+            Err(sort_error(error))
+        }
+    }
+}
+
+/// The statements of one append, in one transaction. `None`: a version has changed.
+async fn write(
+    connection: &mut SqliteConnection,
+    append: &Append<'_>,
+    order: &[usize],
+) -> Result<Option<Vec<Position>>, sqlx::Error> {
+    let parts = append.parts;
+    for part in order.iter().map(|index| &parts[*index]) {
+        if write_subject(connection, part, append.key_id).await? == 0 {
+            return Ok(None);
+        }
+    }
+    let mut positions = vec![None; parts.len()];
+    for index in order {
+        positions[*index] = Some(write_event(connection, &parts[*index]).await?);
+    }
+    let positions: Vec<Position> = positions.into_iter().flatten().collect();
+    if let (Some(idempotency), [part, ..], [place, ..]) =
+        (&append.idempotency, parts, &positions[..])
+    {
+        sqlx::query(
+            "INSERT INTO idempotency
+               (business_id, rpc, key_hash, content_hash, answer, partition, \"offset\", created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )
+        .bind(part.subject.business.as_str())
+        .bind(idempotency.rpc.code())
+        .bind(idempotency.key_hash.as_slice())
+        .bind(idempotency.content_hash.as_slice())
+        .bind(idempotency.answer)
+        .bind(place.partition.0)
+        .bind(place.offset.0)
+        .bind(part.event.recorded_at.as_micros())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(Some(positions))
+}
+
+/// Creates the subject or moves it on, if it is at the expected version; rows written.
+async fn write_subject(
+    connection: &mut SqliteConnection,
+    part: &Part<'_>,
+    key_id: u16,
+) -> Result<u64, sqlx::Error> {
+    let Part { subject, event, .. } = part;
+    let facts = part.facts.encode();
+    let done = if part.expected.0 == 0 {
+        sqlx::query(
+            "INSERT INTO subject
+               (partition, subject_key, business_id, subject_id, version, fold_version, key_id, facts)
+             VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7)
+             ON CONFLICT (partition, subject_key) DO NOTHING",
+        )
+        .bind(subject.partition.0)
+        .bind(subject.key.as_slice())
+        .bind(subject.business.as_str())
+        .bind(event.subject_id.0)
+        .bind(FOLD_VERSION)
+        .bind(key_id)
+        .bind(facts)
+    } else {
+        sqlx::query(
+            "UPDATE subject SET version = version + 1, fold_version = ?5, facts = ?6
+             WHERE partition = ?1 AND subject_key = ?2 AND business_id = ?3 AND version = ?4
+               AND subject_id = ?7",
+        )
+        .bind(subject.partition.0)
+        .bind(subject.key.as_slice())
+        .bind(subject.business.as_str())
+        .bind(part.expected.0)
+        .bind(FOLD_VERSION)
+        .bind(facts)
+        .bind(event.subject_id.0)
+    };
+    Ok(done.execute(connection).await?.rows_affected())
+}
+
+/// Takes the next offset of the partition for the event, and writes what belongs to it.
+async fn write_event(
+    connection: &mut SqliteConnection,
+    part: &Part<'_>,
+) -> Result<Position, sqlx::Error> {
+    let Part { subject, event, .. } = part;
+    sqlx::query("UPDATE partition_head SET head = head + 1 WHERE partition = ?1")
+        .bind(subject.partition.0)
+        .execute(&mut *connection)
+        .await?;
+    let offset: i64 = sqlx::query_scalar("SELECT head FROM partition_head WHERE partition = ?1")
+        .bind(subject.partition.0)
+        .fetch_one(&mut *connection)
+        .await?;
+    sqlx::query(
+        "INSERT INTO event
+           (partition, \"offset\", event_id, subject_id, business_id, recorded_at, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )
+    .bind(subject.partition.0)
+    .bind(offset)
+    .bind(event.event_id.0)
+    .bind(event.subject_id.0)
+    .bind(subject.business.as_str())
+    .bind(event.recorded_at.as_micros())
+    .bind(row::body(event))
+    .execute(&mut *connection)
+    .await?;
+    if let Some(address) = part.address {
+        sqlx::query(
+            "INSERT INTO subject_address (subject_id, sealed) VALUES (?1, ?2)
+             ON CONFLICT (subject_id) DO NOTHING",
+        )
+        .bind(event.subject_id.0)
+        .bind(address)
+        .execute(&mut *connection)
+        .await?;
+    }
+    if let Some(payload) = part.payload {
+        sqlx::query("INSERT INTO event_payload (event_id, subject_id, sealed) VALUES (?1, ?2, ?3)")
+            .bind(event.event_id.0)
+            .bind(event.subject_id.0)
+            .bind(payload)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(Position {
+        partition: subject.partition,
+        offset: Offset(offset),
+    })
+}
+
+fn is_used_key(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|database| {
+        database.is_unique_violation() && database.message().contains("idempotency.")
+    })
+}

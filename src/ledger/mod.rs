@@ -392,6 +392,8 @@ fn sort_error(error: sqlx::Error) -> Error {
             let code = code.as_deref().unwrap_or_default();
             if is_transient(code) {
                 Error::Unavailable(error.into())
+            } else if is_damage(code) {
+                Error::corrupt("?", "?", &error)
             } else {
                 Error::Rejected(error.into())
             }
@@ -416,4 +418,11 @@ fn is_transient(code: &str) -> bool {
     // 13 full, 14 cannot open.
     code.parse::<u32>()
         .is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 8 | 10 | 13 | 14))
+}
+
+/// Codes of a database that cannot read its own pages. PostgreSQL: XX001 data, XX002 index.
+/// SQLite: 11 malformed, 26 not a database.
+fn is_damage(code: &str) -> bool {
+    let of_sqlite = code.parse::<u32>();
+    matches!(code, "XX001" | "XX002") || of_sqlite.is_ok_and(|code| matches!(code & 0xff, 11 | 26))
 }

@@ -1,6 +1,7 @@
 //! What only a SQLite file can do: be locked, run out of room, and outlive the process that wrote it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
@@ -53,6 +54,34 @@ async fn a_file_beside_a_locked_one_is_free() {
     let one = open_sqlite(&directory.path().join("one.db")).await;
     let other = open_sqlite(&directory.path().join("other.db")).await;
     assert_ne!(one.meta().await.unwrap(), other.meta().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_file_whose_pages_are_damaged_is_corrupt() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join(FILE);
+    let ledger = open_sqlite(&file).await;
+    let mut person = Person::new(1, 7);
+    person.record(&ledger).await;
+    ledger.close().await;
+    drop(ledger);
+    let mut raw = Raw::sqlite(&file).await;
+    let page = |of: &str| format!("SELECT rootpage FROM sqlite_schema WHERE name = '{of}'");
+    let root = raw.number(&page("subject")).await;
+    let size = raw.number("PRAGMA page_size").await;
+    drop(raw);
+    let start = u64::try_from((root - 1) * size).unwrap();
+    let mut bytes = OpenOptions::new().write(true).open(&file).unwrap();
+    bytes.seek(SeekFrom::Start(start)).unwrap();
+    bytes.write_all(&[0xff; 512]).unwrap();
+    drop(bytes);
+
+    let ledger = open(&file).await.unwrap();
+    let read = person.load(&ledger).await;
+    assert!(matches!(read, Err(Error::Corrupt { .. })), "{read:?}");
+    let written = person.next().offer(&ledger).await;
+    assert!(matches!(written, Err(Error::Corrupt { .. })), "{written:?}");
+    assert_eq!(ledger.heads().await.unwrap().len(), 65);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -1,5 +1,8 @@
 //! The way of every write: read the subject, decide, append on the version it was decided on, tell
 //! the cache, answer. A lost race decides again, here and nowhere else.
+//!
+//! What is recorded for one address of a person is recorded for the linked ones in the same commit:
+//! see [`Group`]. How addresses come to be linked is said in [`super::identity`].
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,6 +12,7 @@ use super::payload::Payload;
 use super::{Consents, Error, Recipient, new_id};
 use crate::cache::Entry;
 use crate::catalog::Compiled;
+use crate::domain::address::Spelling;
 use crate::domain::event::{Act, Event, SCHEMA};
 use crate::domain::facts::Facts;
 use crate::domain::id::{BusinessId, EventId, SubjectId};
@@ -21,7 +25,10 @@ use crate::ledger::{
 };
 
 /// How often a write is decided again because somebody else wrote the same subject.
-const ATTEMPTS: usize = 24;
+pub(super) const ATTEMPTS: usize = 24;
+
+/// How many addresses of one person are written together at most: the ledger's limit.
+const ADDRESSES: usize = 8;
 
 /// What stays the same over all attempts of one write.
 pub(super) struct Write<'a> {
@@ -41,16 +48,43 @@ pub(super) struct Key {
 }
 
 /// What one attempt decided to record.
+#[derive(Debug, Clone)]
 pub(super) struct Draft {
     pub act: Act,
     pub event_time: Timestamp,
     pub time_source: TimeSource,
 }
 
-/// An answer, and where the event lies that it speaks of.
+/// An answer, and where the events lie that it speaks of.
 pub(super) struct Written<A> {
     pub answer: A,
-    pub position: Position,
+    /// The asked address's first.
+    pub positions: Vec<Position>,
+}
+
+/// An address of a person as a write found it.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub subject: SubjectRef,
+    pub subject_id: SubjectId,
+    pub version: Version,
+    pub facts: Facts,
+}
+
+/// The addresses of one person: the one that is written for, and those that are linked with it,
+/// directly or through another one.
+#[derive(Debug, Clone)]
+pub(super) struct Group {
+    pub own: Found,
+    pub linked: Vec<Found>,
+}
+
+/// What is to be appended to one address.
+pub(super) struct Prepared<'a> {
+    pub found: Found,
+    pub event: Event,
+    /// Who has the address, where the ledger may not know it yet.
+    pub recipient: Option<&'a Recipient>,
 }
 
 impl Consents {
@@ -67,94 +101,147 @@ impl Consents {
             &write.recipient.address,
         );
         for _ in 0..ATTEMPTS {
-            let known = self.read_for_write(&subject).await?;
-            let (subject_id, version, mut facts) = match known {
-                None => (SubjectId(Uuid::new_v4()), Version(0), Facts::default()),
-                Some(Subject {
-                    subject_id,
-                    version,
-                    facts,
-                }) => (subject_id, version, facts),
-            };
-            // A clock that was set back must not put a new act before what is recorded already.
-            let now = self.now().max(facts.latest());
-            let draft = decide(&facts, now)?;
-            let event = Event {
-                schema: SCHEMA,
-                event_id: EventId(new_id(now)),
-                subject_id,
-                business_id: write.business.clone(),
-                event_time: draft.event_time,
-                recorded_at: now,
-                time_source: draft.time_source,
-                spelling: write.recipient.address.spelling(),
-                act: draft.act,
-                copied_from: None,
-                payload_commitment: write.payload.as_ref().map(Payload::commitment),
-            };
-            facts.apply(&event);
-            let answer = answer(&event, &facts);
-            match self
-                .append_once(write, &subject, version, &event, &facts, &answer)
-                .await?
-            {
-                Appended::At(positions) => {
-                    let position = *positions
-                        .first()
-                        .ok_or_else(|| Error::internal("an append has no position"))?;
-                    let version = Version(version.0 + 1);
-                    self.tell_cache(&subject, position, &event, version, facts);
-                    self.still_serving()?;
-                    return Ok(Written { answer, position });
-                }
-                Appended::VersionChanged => {}
-                Appended::KeyUsed => {
-                    let found = self.repeated(write, Touch::Yes).await?;
-                    return found.ok_or_else(|| Error::internal("a used key has no answer"));
-                }
+            let group = self.read_group(&subject).await?;
+            let now = group.now(self.now());
+            let draft = decide(&group.own.facts, now)?;
+            let prepared = group.prepare(write, &draft, now);
+            let (event, facts) = (&prepared[0].event, &prepared[0].found.facts);
+            let answer = answer(event, facts);
+            if let Some(written) = self.commit(write, prepared, answer).await? {
+                return Ok(written);
             }
         }
         Err(Error::Contended)
     }
 
-    async fn read_for_write(&self, subject: &SubjectRef) -> Result<Option<Subject>, Error> {
+    /// Commits what was prepared, all of it or nothing, and tells the cache; `None` if somebody else
+    /// wrote one of the addresses meanwhile.
+    pub(super) async fn commit<A: Serialize + DeserializeOwned>(
+        &self,
+        write: &Write<'_>,
+        prepared: Vec<Prepared<'_>>,
+        answer: A,
+    ) -> Result<Option<Written<A>>, Error> {
+        match self.append_once(write, &prepared, &answer).await? {
+            Appended::At(positions) => {
+                for (one, position) in prepared.into_iter().zip(&positions) {
+                    self.tell_cache(one, *position);
+                }
+                self.still_serving()?;
+                Ok(Some(Written { answer, positions }))
+            }
+            Appended::VersionChanged => Ok(None),
+            Appended::KeyUsed => {
+                let found = self.repeated(write, Touch::Yes).await?;
+                found
+                    .map(Some)
+                    .ok_or_else(|| Error::internal("a used key has no answer"))
+            }
+        }
+    }
+
+    /// One address as the ledger has it, without those that are linked.
+    pub(super) async fn read_for_write(&self, subject: &SubjectRef) -> Result<Found, Error> {
         let mut loaded = self.0.ledger.facts(std::slice::from_ref(subject)).await?;
         let loaded = loaded
             .pop()
             .ok_or_else(|| Error::internal("a read answered nothing"))?;
-        Ok(loaded.subject)
+        let subject = subject.clone();
+        Ok(match loaded.subject {
+            None => Found {
+                subject,
+                subject_id: SubjectId(Uuid::new_v4()),
+                version: Version(0),
+                facts: Facts::default(),
+            },
+            Some(Subject {
+                subject_id,
+                version,
+                facts,
+            }) => Found {
+                subject,
+                subject_id,
+                version,
+                facts,
+            },
+        })
+    }
+
+    pub(super) async fn read_group(&self, subject: &SubjectRef) -> Result<Group, Error> {
+        let own = self.read_for_write(subject).await?;
+        let linked = self.read_linked(&own).await?;
+        Ok(Group { own, linked })
+    }
+
+    /// The addresses that are linked with one, and with those in turn.
+    async fn read_linked(&self, own: &Found) -> Result<Vec<Found>, Error> {
+        let mut linked: Vec<Found> = Vec::new();
+        let mut waiting: Vec<SubjectId> = own.facts.linked().map(|link| link.other).collect();
+        while let Some(next) = waiting.pop() {
+            let known = next == own.subject_id || linked.iter().any(|one| one.subject_id == next);
+            if known || linked.len() + 1 == ADDRESSES {
+                continue;
+            }
+            let found = self.0.ledger.find(next).await?;
+            let (subject, found) = found.ok_or_else(|| {
+                Error::internal(format!("the linked subject {next} is not there"))
+            })?;
+            // INVARIANT: links are made within a business; the second wall between businesses.
+            if subject.business != own.subject.business {
+                return Err(Error::internal(format!(
+                    "the linked subject {next} belongs to another business"
+                )));
+            }
+            waiting.extend(found.facts.linked().map(|link| link.other));
+            linked.push(Found {
+                subject,
+                subject_id: found.subject_id,
+                version: found.version,
+                facts: found.facts,
+            });
+        }
+        Ok(linked)
     }
 
     async fn append_once<A: Serialize>(
         &self,
         write: &Write<'_>,
-        subject: &SubjectRef,
-        expected: Version,
-        event: &Event,
-        facts: &Facts,
+        prepared: &[Prepared<'_>],
         answer: &A,
     ) -> Result<Appended, Error> {
         let keys = &write.compiled.keys;
-        let payload = write
-            .payload
-            .as_ref()
-            .map(|payload| payload.seal(keys, event.event_id));
-        let place = Place {
-            column: "subject_address.sealed",
-            row: event.subject_id.0.as_bytes(),
-        };
-        let address = keys.seal(place, write.recipient.text.as_bytes());
         let answer = serde_json::to_string(answer).expect("an answer has only string keys");
-        let part = Part {
-            subject,
-            expected,
-            event,
-            facts,
-            payload: payload.as_deref(),
-            address: Some(&address),
-        };
+        let sealed: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> = prepared
+            .iter()
+            .map(|one| {
+                let payload = write
+                    .payload
+                    .as_ref()
+                    .map(|payload| payload.seal(keys, one.event.event_id));
+                let place = Place {
+                    column: "subject_address.sealed",
+                    row: one.found.subject_id.0.as_bytes(),
+                };
+                let address = one
+                    .recipient
+                    .map(|recipient| keys.seal(place, recipient.text.as_bytes()));
+                (payload, address)
+            })
+            .collect();
+        let parts: Vec<Part<'_>> = prepared
+            .iter()
+            .zip(&sealed)
+            .map(|(one, (payload, address))| Part {
+                subject: &one.found.subject,
+                expected: one.found.version,
+                event: &one.event,
+                facts: &one.found.facts,
+                payload: payload.as_deref(),
+                address: address.as_deref(),
+            })
+            .collect();
         let append = Append {
-            parts: &[part],
+            parts: &parts,
             key_id: keys.current(),
             idempotency: write.key.map(|key| Idempotency {
                 rpc: write.rpc,
@@ -166,22 +253,16 @@ impl Consents {
         Ok(self.0.ledger.append(&append).await?)
     }
 
-    fn tell_cache(
-        &self,
-        subject: &SubjectRef,
-        position: Position,
-        event: &Event,
-        version: Version,
-        facts: Facts,
-    ) {
+    fn tell_cache(&self, appended: Prepared<'_>, position: Position) {
+        let Prepared { found, .. } = appended;
         let entry = Entry {
-            subject_id: Some(event.subject_id),
-            version,
-            facts,
+            subject_id: Some(found.subject_id),
+            version: Version(found.version.0 + 1),
+            facts: found.facts,
             partition: position.partition,
             as_of: position.offset,
         };
-        self.0.cache.committed(subject, position, entry);
+        self.0.cache.committed(&found.subject, position, entry);
     }
 
     /// A commit may be acknowledged only while this instance serves: after that another one could
@@ -221,15 +302,124 @@ impl Consents {
                 "the answer stored for {position:?} does not read: {fault}"
             ))
         })?;
-        // The first answer may never have arrived, so its event may not be applied here yet.
+        self.observed_everywhere(write, position).await?;
+        self.still_serving()?;
+        Ok(Some(Written {
+            answer,
+            positions: vec![position],
+        }))
+    }
+
+    /// The first answer may never have arrived, so its events may not be applied here yet: not those
+    /// of the linked addresses either, which lie in other partitions.
+    async fn observed_everywhere(
+        &self,
+        write: &Write<'_>,
+        position: Position,
+    ) -> Result<(), Error> {
         let subject = self.subject_ref(
             write.business,
             &write.compiled.keys,
             &write.recipient.address,
         );
         self.0.cache.observed(&subject, position);
-        self.still_serving()?;
-        Ok(Some(Written { answer, position }))
+        let group = self.read_group(&subject).await?;
+        if group.linked.is_empty() {
+            return Ok(());
+        }
+        let linked: Vec<SubjectRef> = group.linked.into_iter().map(|one| one.subject).collect();
+        let loaded = self.0.ledger.facts(&linked).await?;
+        for (subject, loaded) in linked.iter().zip(loaded) {
+            let position = Position {
+                partition: subject.partition,
+                offset: loaded.as_of,
+            };
+            self.0.cache.observed(subject, position);
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    /// A clock that was set back must not put a new act before what is recorded already.
+    pub(super) fn now(&self, clock: Timestamp) -> Timestamp {
+        self.linked
+            .iter()
+            .chain([&self.own])
+            .map(|found| found.facts.latest())
+            .fold(clock, Timestamp::max)
+    }
+
+    /// The event for each address that it concerns, the asked one's first, applied to its facts.
+    fn prepare<'a>(self, write: &Write<'a>, draft: &Draft, now: Timestamp) -> Vec<Prepared<'a>> {
+        let event_id = EventId(new_id(now));
+        let event = Event {
+            schema: SCHEMA,
+            event_id,
+            subject_id: self.own.subject_id,
+            business_id: write.business.clone(),
+            event_time: draft.event_time,
+            recorded_at: now,
+            time_source: draft.time_source,
+            spelling: write.recipient.address.spelling(),
+            act: draft.act.clone(),
+            copied_from: None,
+            payload_commitment: write.payload.as_ref().map(Payload::commitment),
+        };
+        let own_id = self.own.subject_id;
+        let copies: Vec<Prepared<'a>> = self
+            .linked
+            .into_iter()
+            .filter(|other| holds_for(&event, &self.own.facts, other))
+            .map(|other| {
+                let here = other.facts.links.iter().find(|link| link.other == own_id);
+                let copy = Event {
+                    subject_id: other.subject_id,
+                    spelling: here.map_or(Spelling::Verbatim, |link| link.here),
+                    copied_from: Some(own_id),
+                    ..event.clone()
+                };
+                Prepared::new(other, copy, None)
+            })
+            .collect();
+        let mut prepared = vec![Prepared::new(self.own, event, Some(write.recipient))];
+        prepared.extend(copies);
+        prepared
+    }
+}
+
+impl<'a> Prepared<'a> {
+    pub(super) fn new(mut found: Found, event: Event, recipient: Option<&'a Recipient>) -> Self {
+        found.facts.apply(&event);
+        Self {
+            found,
+            event,
+            recipient,
+        }
+    }
+}
+
+/// Whether what happened at one address holds for a linked one: everything that restricts, always;
+/// what permits, only between two that are linked directly, in the spelling that was linked, and
+/// while nobody doubts whose they are.
+fn holds_for(event: &Event, own: &Facts, other: &Found) -> bool {
+    match &event.act {
+        Act::Restricted(_)
+        | Act::Suppressed(_)
+        | Act::SuppressionLifted(_)
+        | Act::RegistryChecked(_)
+        | Act::ConsentRequested(_)
+        | Act::ConsentRequestDeferred(_) => true,
+        Act::ConsentGiven(_) | Act::ConsentConfirmed(_) => {
+            let linked = own
+                .linked()
+                .any(|link| link.other == other.subject_id && event.spelling.grants(link.here));
+            linked && own.doubt().is_none() && other.facts.doubt().is_none()
+        }
+        // They speak of the one address alone.
+        Act::Linked(_) | Act::IdentityChanged(_) | Act::DeliveryFailed(_) | Act::Reached(_) => {
+            false
+        }
     }
 }
 

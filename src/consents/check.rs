@@ -247,6 +247,12 @@ impl Consents {
         (until, until.since(at))
     }
 
+    /// A token for what was written here.
+    pub(super) fn token_at(&self, positions: &[Position]) -> String {
+        let places: Vec<_> = positions.iter().map(|p| (p.partition, p.offset)).collect();
+        self.token_of(&places)
+    }
+
     /// A token for what an answer rests on: the highest offset of each partition, and the catalogue.
     pub(super) fn token_of(&self, places: &[(Partition, Offset)]) -> String {
         let mut highest = std::collections::BTreeMap::new();

@@ -166,11 +166,10 @@ impl Consents {
     }
 
     pub(super) fn recorded(&self, written: super::append::Written<StoredRecords>) -> RecordAnswer {
-        let position = written.position;
         RecordAnswer {
             event_id: written.answer.event_id,
             records: written.answer.records,
-            token: self.token_of(&[(position.partition, position.offset)]),
+            token: self.token_at(&written.positions),
         }
     }
 

@@ -193,11 +193,10 @@ impl Consents {
     }
 
     fn lifted(&self, written: Written<StoredLift>) -> LiftAnswer {
-        let position = written.position;
         LiftAnswer {
             event_id: written.answer.event_id,
             effective_at: written.answer.effective_at,
-            token: self.token_of(&[(position.partition, position.offset)]),
+            token: self.token_at(&written.positions),
         }
     }
 

@@ -149,11 +149,10 @@ impl Consents {
 
     /// This instance has applied it before it gets here, and it is the only one.
     pub(super) fn restricted(&self, written: Written<Restrictive>) -> WithdrawAnswer {
-        let position = written.position;
         WithdrawAnswer {
             event_id: written.answer.event_id,
             effective_at: written.answer.effective_at,
-            token: self.token_of(&[(position.partition, position.offset)]),
+            token: self.token_at(&written.positions),
             instances_confirmed: 1,
             waited: Duration::ZERO,
         }

@@ -14,6 +14,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::vocabulary::AddressKind;
+
 /// Version of the match key rules, kept in the database and compared at start.
 pub const MATCH_RULES: u32 = 1;
 
@@ -179,6 +181,18 @@ impl Address {
 
     pub const fn key(&self) -> &MatchKey {
         &self.key
+    }
+
+    /// Which of the kinds of address this is.
+    pub fn kind(&self) -> AddressKind {
+        match &self.key {
+            MatchKey::Phone(_) => AddressKind::PhoneNumber,
+            // `CC.ENT.…`, behind the two letters of the country and their dot.
+            MatchKey::UserId(id) => match id.get(3..).is_some_and(|id| id.starts_with("ENT.")) {
+                true => AddressKind::ParentUserId,
+                false => AddressKind::UserId,
+            },
+        }
     }
 
     pub const fn spelling(&self) -> Spelling {

@@ -269,6 +269,8 @@ pub struct Link {
     pub other: SubjectId,
     /// What the other address is.
     pub kind: AddressKind,
+    /// The spelling of this address that was linked.
+    pub here: Spelling,
     /// What held for the other address when the two were linked, and so holds for this one.
     #[serde(default)]
     pub inherited: Inherited,

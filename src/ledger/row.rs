@@ -71,7 +71,7 @@ fn unreadable<'k>(
 
 /// A subject, or what has to be folded again because another version of the fold made it.
 pub(super) enum Read {
-    Current(Subject),
+    Current(Box<Subject>),
     Stale {
         subject_id: SubjectId,
         version: Version,
@@ -145,11 +145,11 @@ fn subject(
     }
     let facts = Facts::decode(&row.bytes("facts").map_err(&fault)?)
         .map_err(|fault| Error::corrupt("subject", subject_id, fault))?;
-    Ok(Read::Current(Subject {
+    Ok(Read::Current(Box::new(Subject {
         subject_id,
         version,
         facts,
-    }))
+    })))
 }
 
 /// Reads a stored event and compares it with the columns beside it.
@@ -284,7 +284,7 @@ fn hash16(bytes: &[u8], table: &'static str, key: &dyn fmt::Display) -> Result<[
 /// The subject itself, folded again from its events where another version of the fold made it.
 pub(super) async fn refolded(ledger: &impl Ledger, read: Read) -> Result<Subject, Error> {
     match read {
-        Read::Current(subject) => Ok(subject),
+        Read::Current(subject) => Ok(*subject),
         Read::Stale {
             subject_id,
             version,

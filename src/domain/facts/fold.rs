@@ -5,6 +5,7 @@
 use super::{
     Ask, Consulted, Coverage, Facts, Failed, Grant, Lifted, Linked, Mark, Restricted, Suppressed,
 };
+use crate::domain::address::Spelling;
 use crate::domain::event::{
     Act, Asked, Event, IdentityChange, Inherited, Lift, Link, NoticeShown, RegistryCheck,
     Restriction, Scope, Suppression, Terms,
@@ -214,7 +215,10 @@ impl Facts {
     fn link(&mut self, link: &Link, mark: Mark) {
         self.inherit(&link.inherited);
         let slot = self.link_slot(link.other, link.kind);
-        raise_option(&mut slot.linked, mark);
+        if slot.linked.is_none_or(|known| mark.rank() > known.rank()) {
+            slot.linked = Some(mark);
+            slot.here = link.here;
+        }
     }
 
     /// The slot of a link; its kind is that of the link itself, once that is known.
@@ -224,6 +228,7 @@ impl Facts {
             let slot = Linked {
                 other,
                 kind,
+                here: Spelling::Verbatim,
                 linked: None,
                 ended: None,
             };

@@ -252,6 +252,8 @@ pub struct Linked {
     pub other: SubjectId,
     /// What the other address is.
     pub kind: AddressKind,
+    /// The spelling of this address that was linked: what is given at the other one counts for it.
+    pub here: Spelling,
     /// When they were last recorded as named together; `None`: only the link's end is known.
     pub linked: Option<Mark>,
     /// When the other address ceased to be the person's.

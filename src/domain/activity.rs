@@ -1,23 +1,27 @@
-//! What happened lately with a person and proves nothing: service windows and sends.
+//! What happened lately and proves nothing: open service windows, messages sent.
 //!
-//! It changes with every message, so it is kept apart from the ledger and may be forgotten. Whether a
-//! window is open or a cap is reached follows from it in [`crate::domain::decide`].
+//! It changes with every message, so it is kept apart from events and facts, and is forgotten after
+//! a while. Whether it allows anything is decided elsewhere; where it is kept is not known here.
 
 use std::time::Duration;
 
-use super::id::PurposeKey;
-use super::time::Timestamp;
-use super::vocabulary::MessageClass;
+use crate::domain::id::{PurposeKey, SenderId};
+use crate::domain::time::Timestamp;
+use crate::domain::vocabulary::MessageClass;
 
 /// A message of the person opens the customer service window for this long (WhatsApp: "24 hours").
 pub const SERVICE_WINDOW: Duration = Duration::from_hours(24);
 
-/// What happened lately between one person and one business.
+/// How many sends to one person are looked at, the newest.
+pub const MOST_SENDS: usize = 256;
+
+/// What is known of one subject for one question.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Activity {
     /// The person's last message or call to the asked sender that opened the service window.
     pub last_inbound: Option<Timestamp>,
-    /// Newest first.
+    /// Messages sent to the person, newest first, at most [`MOST_SENDS`]. There may be older ones
+    /// among them than were asked for.
     pub sends: Vec<Sent>,
 }
 
@@ -29,12 +33,77 @@ pub struct Sent {
     pub at: Timestamp,
 }
 
+/// What of it a question needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wanted<'a> {
+    /// The service window of this sender.
+    pub window_of: Option<&'a SenderId>,
+    /// The sends at this instant and later.
+    pub sends_since: Option<Timestamp>,
+}
+
 impl Activity {
+    /// Where the service window ends or ended; `None`: none was ever open, or that was long ago.
     pub fn window_end(&self) -> Option<Timestamp> {
         self.last_inbound.map(|at| at.plus(SERVICE_WINDOW))
     }
 
     pub fn window_is_open(&self, at: Timestamp) -> bool {
         self.window_end().is_some_and(|end| at < end)
+    }
+
+    /// Whether the sends are all that there were since this instant, if that many were asked for. If
+    /// not, there were at least [`MOST_SENDS`] after it, and nobody can tell which the others were.
+    pub fn has_all_sends_since(&self, since: Timestamp) -> bool {
+        self.sends.len() < MOST_SENDS || self.sends.last().is_some_and(|oldest| oldest.at < since)
+    }
+}
+
+impl Wanted<'_> {
+    /// Whether nothing need be looked up.
+    pub fn is_nothing(&self) -> bool {
+        self.window_of.is_none() && self.sends_since.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(count: i64) -> Timestamp {
+        Timestamp::from_micros(count * 1_000_000)
+    }
+
+    #[test]
+    fn a_window_is_open_for_24_hours_from_the_last_message() {
+        let activity = Activity {
+            last_inbound: Some(second(10)),
+            ..Activity::default()
+        };
+        let end = second(10).plus(SERVICE_WINDOW);
+        assert_eq!(activity.window_end(), Some(end));
+        assert!(activity.window_is_open(second(10)));
+        assert!(activity.window_is_open(Timestamp::from_micros(end.as_micros() - 1)));
+        assert!(!activity.window_is_open(end));
+        assert!(!Activity::default().window_is_open(second(10)));
+    }
+
+    #[test]
+    fn a_full_list_of_sends_says_nothing_of_what_was_before_its_oldest() {
+        let sent = |at| Sent {
+            purpose: PurposeKey::parse("offers").unwrap(),
+            class: MessageClass::Marketing,
+            at: second(at),
+        };
+        let full = i64::try_from(MOST_SENDS).unwrap();
+        let activity = |count| Activity {
+            last_inbound: None,
+            sends: (0..count).map(|n| sent(10_000 - n)).collect(),
+        };
+        assert!(activity(full - 1).has_all_sends_since(second(0)));
+        let oldest = 10_000 - full + 1;
+        assert!(activity(full).has_all_sends_since(second(oldest + 1)));
+        assert!(!activity(full).has_all_sends_since(second(oldest)));
+        assert!(!activity(full).has_all_sends_since(second(0)));
     }
 }

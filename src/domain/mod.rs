@@ -5,7 +5,8 @@
 //! where the rules stand; the reasons for their shape are in `ARCHITECTURE.md`.
 //!
 //! Reading order: what is asked about ([`address`], [`id`]), what happened ([`event`]), what is
-//! known after it ([`facts`]), what applies ([`catalog`], [`policy`]), what follows ([`decide`]).
+//! known after it ([`facts`]), what applies ([`catalog`], [`policy`]), what happened lately
+//! ([`activity`]), what follows ([`decide`]).
 
 pub mod time;
 
@@ -29,6 +30,7 @@ pub mod rules;
 pub mod evidence;
 pub mod keywords;
 
+pub mod activity;
 pub mod decide;
 pub mod standing;
 

@@ -148,3 +148,8 @@ fn common_spans(a: &[Span], b: &[Span]) -> Vec<Span> {
         .filter(|span| span.from < span.to)
         .collect()
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use std::fmt;
 
 use jiff::civil::Date;
 use toml::Spanned;
-use toml::de::{DeInteger, DeTable, DeValue};
+use toml::de::{DeTable, DeValue};
 
 /// One thing that is wrong in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -194,7 +194,7 @@ impl<'d, 'i> Table<'d, 'i> {
         read: impl FnOnce(&mut Self, &str) -> Option<T>,
     ) -> Option<T> {
         let value = read(self, key);
-        if value.is_none() && !self.places.keys.contains_key(key) {
+        if value.is_none() && !self.has_read(key) {
             self.mistake("", format!("`{key}` is missing"));
         }
         value
@@ -234,27 +234,46 @@ impl<'d, 'i> Table<'d, 'i> {
         key: &str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Option<Vec<T>> {
+        self.items(key, "a list of texts", |item| match item.as_str() {
+            None => Err(expected("a text in quotes", item)),
+            Some(text) => parse(text).map_err(|error| error.to_string()),
+        })
+    }
+
+    /// A list of whole numbers.
+    pub fn integers(&mut self, key: &str) -> Option<Vec<i32>> {
+        self.items(key, "a list of whole numbers", |item| {
+            integer_of(item).ok_or_else(|| expected("a whole number", item))
+        })
+    }
+
+    /// A list of days, without quotes and without times.
+    pub fn dates(&mut self, key: &str) -> Option<Vec<Date>> {
+        self.items(key, "a list of dates", |item| {
+            date_of(item).ok_or_else(|| expected(A_DATE, item))
+        })
+    }
+
+    fn items<T>(
+        &mut self,
+        key: &str,
+        kind: &str,
+        read: impl Fn(&DeValue<'i>) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
         let value = self.take(key)?;
         let Some(items) = value.get_ref().as_array() else {
-            return self.wrong_kind(key, "a list of texts", value.get_ref());
+            return self.wrong_kind(key, kind, value.get_ref());
         };
         let mut list = Vec::new();
         for (index, item) in items.iter().enumerate() {
-            let parsed = match item.get_ref().as_str() {
-                None => Err(expected("a text in quotes", item.get_ref())),
-                Some(text) => parse(text).map_err(|error| error.to_string()),
-            };
-            let path = self.places.of(&format!("{key}[{index}]")).path;
-            match parsed {
+            match read(item.get_ref()) {
                 Ok(value) => list.push(value),
                 Err(message) => {
-                    self.document.mistake(
-                        &Place {
-                            offset: item.span().start,
-                            path,
-                        },
-                        message,
-                    );
+                    let place = Place {
+                        offset: item.span().start,
+                        path: self.places.of(&format!("{key}[{index}]")).path,
+                    };
+                    self.document.mistake(&place, message);
                 }
             }
         }
@@ -271,32 +290,39 @@ impl<'d, 'i> Table<'d, 'i> {
 
     pub fn integer(&mut self, key: &str) -> Option<i32> {
         let value = self.take(key)?;
-        let parse =
-            |number: &DeInteger<'_>| i32::from_str_radix(number.as_str(), number.radix()).ok();
-        value
-            .get_ref()
-            .as_integer()
-            .and_then(parse)
+        integer_of(value.get_ref())
             .or_else(|| self.wrong_kind(key, "a whole number", value.get_ref()))
     }
 
     /// A day of the calendar, without quotes and without a time.
     pub fn date(&mut self, key: &str) -> Option<Date> {
         let value = self.take(key)?;
-        let date = value.get_ref().as_datetime().and_then(|given| {
-            let day = given
-                .date
-                .filter(|_| given.time.is_none() && given.offset.is_none())?;
-            let [month, day_of_month] = [day.month, day.day].map(|part| i8::try_from(part).ok());
-            Date::new(i16::try_from(day.year).ok()?, month?, day_of_month?).ok()
-        });
-        date.or_else(|| {
-            self.wrong_kind(
-                key,
-                "a date without quotes, as in 2026-01-31",
-                value.get_ref(),
-            )
-        })
+        date_of(value.get_ref()).or_else(|| self.wrong_kind(key, A_DATE, value.get_ref()))
+    }
+
+    /// A table, `[key]` or `key = { … }`. It must be finished like its parent.
+    pub fn table(&mut self, key: &str) -> Option<Self> {
+        self.inner(key, "a table, as in `{ name = … }`")
+    }
+
+    fn inner(&mut self, key: &str, kind: &str) -> Option<Self> {
+        let value = self.take(key)?;
+        let offset = value.span().start;
+        match value.into_inner() {
+            DeValue::Table(keys) => {
+                let path = self.places.of(key).path;
+                Some(Self::new(self.document, path, offset, keys))
+            }
+            other => self.wrong_kind(key, kind, &other),
+        }
+    }
+
+    /// The keys that nobody has asked for so far.
+    pub fn unread(&self) -> Vec<String> {
+        self.keys
+            .keys()
+            .map(|name| name.get_ref().to_string())
+            .collect()
     }
 
     /// The tables of a list, `[[key]]`.
@@ -331,20 +357,9 @@ impl<'d, 'i> Table<'d, 'i> {
         parse_key: impl Fn(&str) -> Result<K, E>,
         parse_value: impl Fn(&str) -> Result<V, F>,
     ) -> Option<Vec<(K, V)>> {
-        let value = self.take(key)?;
-        let span = value.span().start;
-        let keys = match value.into_inner() {
-            DeValue::Table(keys) => keys,
-            other => return self.wrong_kind(key, "a table, as in `{ name = \"text\" }`", &other),
-        };
-        let mut table = Self::new(self.document, self.places.of(key).path, span, keys);
+        let mut table = self.inner(key, "a table, as in `{ name = \"text\" }`")?;
         let mut pairs = Vec::new();
-        let names: Vec<String> = table
-            .keys
-            .keys()
-            .map(|name| name.get_ref().to_string())
-            .collect();
-        for name in names {
+        for name in table.unread() {
             let value = table.parsed(&name, &parse_value);
             match parse_key(&name) {
                 Ok(name) => pairs.extend(value.map(|value| (name, value))),
@@ -359,6 +374,24 @@ impl<'d, 'i> Table<'d, 'i> {
         if self.take(key).is_some() {
             self.mistake(key, why);
         }
+    }
+
+    /// Whether the table has `key`, of those that were read.
+    pub fn has_read(&self, key: &str) -> bool {
+        self.places.keys.contains_key(key)
+    }
+
+    /// Whether no mistake was found in the table so far: a second one that follows from the first
+    /// need not be told.
+    pub fn is_good(&self) -> bool {
+        let mistakes = self.document.mistakes.borrow();
+        let path = self.places.table.path.as_str();
+        mistakes.iter().all(|one| !one.path.starts_with(path))
+    }
+
+    /// Where `field` stands, for what is judged once everything is read.
+    pub fn place_of(&self, field: &str) -> Place {
+        self.places.of(field)
     }
 
     /// Reports something about the value of `key`; about the table itself if it is empty.
@@ -389,6 +422,22 @@ impl<'d, 'i> Table<'d, 'i> {
         self.mistake(key, expected(kind, found));
         None
     }
+}
+
+const A_DATE: &str = "a date without quotes, as in 2026-01-31";
+
+fn integer_of(value: &DeValue<'_>) -> Option<i32> {
+    let number = value.as_integer()?;
+    i32::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+fn date_of(value: &DeValue<'_>) -> Option<Date> {
+    let given = value.as_datetime()?;
+    let day = given
+        .date
+        .filter(|_| given.time.is_none() && given.offset.is_none())?;
+    let [month, day_of_month] = [day.month, day.day].map(|part| i8::try_from(part).ok());
+    Date::new(i16::try_from(day.year).ok()?, month?, day_of_month?).ok()
 }
 
 fn expected(kind: &str, found: &DeValue<'_>) -> String {
@@ -470,6 +519,52 @@ mod tests {
                 "line 7: e[1]: expected a text in quotes, found integer",
                 "line 9: f: expected tables that begin with `[[f]]`",
                 "line 10: g: expected a date without quotes, as in 2026-01-31, found datetime",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_list_is_read_item_by_item_and_each_mistake_stands_at_its_item() {
+        let text = "a = [\n  1,\n  -2,\n  2.5,\n]\nb = [\n  2026-01-31,\n  \"2026-02-01\",\n]\nc = 1\nd = 2026-01-31";
+        let found = mistakes(text, |root| {
+            assert_eq!(root.integers("a"), Some(vec![1, -2]));
+            let day = jiff::civil::date(2026, 1, 31);
+            assert_eq!(root.dates("b"), Some(vec![day]));
+            root.integers("c");
+            root.dates("d");
+        });
+        assert_eq!(
+            found,
+            [
+                "line 4: a[2]: expected a whole number, found float",
+                "line 8: b[1]: expected a date without quotes, as in 2026-01-31, found string",
+                "line 10: c: expected a list of whole numbers, found integer",
+                "line 11: d: expected a list of dates, found datetime",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_inner_table_is_read_like_its_parent_and_told_with_its_path() {
+        let text = "a = { x = 1, y = 2 }\n\n[b]\nx = 1\nz = 3\n\n[[c]]\n";
+        let found = mistakes(text, |root| {
+            for key in ["a", "b"] {
+                let mut inner = root.table(key).unwrap();
+                assert_eq!(inner.integer("x"), Some(1));
+                assert_eq!(inner.unread().len(), 1);
+                inner.mistake("x", "its key");
+                inner.finish();
+            }
+            assert!(root.table("c").is_none());
+        });
+        assert_eq!(
+            found,
+            [
+                "line 1: a.x: its key",
+                "line 1: a: unknown key `y`",
+                "line 4: b.x: its key",
+                "line 5: b: unknown key `z`",
+                "line 7: c: expected a table, as in `{ name = … }`, found array",
             ]
         );
     }

@@ -1,8 +1,16 @@
 //! What the loader accepts, and every mistake with its line.
 
+mod groups;
+mod hours;
+mod limits;
+mod platform;
+
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::*;
+use crate::domain::policy::{Asking, Basis, Confidence};
+use crate::domain::vocabulary::ImpliedBasis;
 
 fn at(day: &str) -> Timestamp {
     midnight(day.parse().unwrap())
@@ -12,8 +20,8 @@ fn code(text: &str) -> JurisdictionCode {
     JurisdictionCode::parse(text).unwrap()
 }
 
-/// A table of 9 lines whose keys can be replaced; an empty replacement removes the line.
-fn table(changes: &[(&str, &str)]) -> String {
+/// A table of 11 lines whose keys can be replaced; an empty replacement removes the line.
+pub(super) fn table(changes: &[(&str, &str)]) -> String {
     let keys = [
         ("code", "\"ZZ\""),
         ("effective_from", "2020-01-01"),
@@ -49,70 +57,6 @@ fn mistakes(text: &str) -> Vec<String> {
     match load(text) {
         Ok(_) => Vec::new(),
         Err(error) => error.as_slice().iter().map(ToString::to_string).collect(),
-    }
-}
-
-#[test]
-fn the_embedded_policy_loads_and_holds_the_strict_default_and_three_jurisdictions() {
-    let policy = embedded();
-    let codes: Vec<_> = policy
-        .jurisdictions
-        .keys()
-        .map(JurisdictionCode::as_str)
-        .collect();
-    assert_eq!(codes, ["BR", "DE", "US", "ZZ"]);
-    let holding = |name: &str| {
-        policy
-            .requirements(Some(&code(name)), at("2026-11-22"))
-            .unwrap()
-    };
-    let evidence = EvidenceFields::default()
-        .with(EvidenceField::EventTime)
-        .with(EvidenceField::IndicationMethod)
-        .with(EvidenceField::Notice);
-    for (name, consent_type, confirmation, validity) in [
-        (
-            "ZZ",
-            ConsentType::Expressed,
-            Confirmation::Required,
-            Some(365),
-        ),
-        (
-            "FR",
-            ConsentType::Expressed,
-            Confirmation::Required,
-            Some(365),
-        ),
-        (
-            "DE",
-            ConsentType::ExplicitlyExpressed,
-            Confirmation::Required,
-            None,
-        ),
-        (
-            "US",
-            ConsentType::ExplicitlyExpressed,
-            Confirmation::Optional,
-            None,
-        ),
-        (
-            "US-TX",
-            ConsentType::ExplicitlyExpressed,
-            Confirmation::Optional,
-            None,
-        ),
-        ("BR", ConsentType::Expressed, Confirmation::Optional, None),
-    ] {
-        let found = holding(name);
-        assert_eq!(found.consent_type, consent_type, "{name}");
-        assert_eq!(found.confirmation, confirmation, "{name}");
-        assert_eq!(
-            found.validity.map(|term| term.as_secs() / 86_400),
-            validity,
-            "{name}"
-        );
-        assert_eq!(found.evidence, evidence, "{name}");
-        assert!(found.implied_validity.is_empty(), "{name}");
     }
 }
 
@@ -159,13 +103,13 @@ fn every_column_is_read() {
         ])
     );
     assert_eq!(entry.requirements.confirmation_within, days(7));
-    assert_eq!(entry.source.withdrawal_deadline, Some(days(10)));
+    assert_eq!(entry.withdrawal_deadline, Some(days(10)));
     assert_eq!(
-        entry.source.proof_retention,
+        entry.proof_retention,
         Some(days(1096)),
         "the longest three years"
     );
-    assert_eq!(entry.source.reviewed_on, "2026-01-01");
+    assert_eq!(entry.source.reviewed_on, jiff::civil::date(2026, 1, 1));
     assert_eq!(
         (entry.source.basis, entry.source.confidence),
         (Basis::House, Confidence::Low)
@@ -173,19 +117,20 @@ fn every_column_is_read() {
 }
 
 #[test]
-fn a_permission_is_never_longer_and_a_duty_never_shorter_than_its_months() {
-    let days = |length: Duration| length.as_secs() / 86_400;
-    for (period, shortest, longest) in [
-        ("P1M", 28, 31),
-        ("P2M", 59, 62),
-        ("P6M", 181, 184),
-        ("P1Y", 365, 366),
-        ("P5Y", 1826, 1827),
-    ] {
-        assert_eq!(at_most(period).map(days), Ok(shortest), "{period}");
-        assert_eq!(at_least(period).map(days), Ok(longest), "{period}");
-    }
-    assert_eq!(at_most("PT72H"), at_least("P3D"));
+fn columns_that_are_left_out_ask_for_nothing_but_permit_no_ask() {
+    let policy = load(&table(&[])).unwrap();
+    let entry = &policy.jurisdictions["ZZ"][0];
+    assert!(entry.members.is_empty());
+    assert_eq!(entry.requirements.sending_hours, None);
+    assert!(entry.requirements.frequency_caps.is_empty());
+    assert!(entry.requirements.registries.is_empty());
+    let never = Asking {
+        max_total: 0,
+        cooldown: Duration::ZERO,
+        is_commercial: false,
+    };
+    assert_eq!(entry.requirements.asking, never);
+    assert!(policy.platform.is_empty());
 }
 
 #[test]
@@ -220,13 +165,13 @@ fn a_period_that_is_none_is_refused() {
 fn unknown_keys_and_columns_that_nothing_honours_are_refused_with_their_line() {
     let text = format!(
         "version = 1\n{}",
-        table(&[("quiet_hours", "[]"), ("validty", "\"P1D\"")])
+        table(&[("refresh", "\"P24M\""), ("validty", "\"P1D\"")])
     );
     assert_eq!(
         mistakes(&text),
         [
             "line 1: unknown key `version`",
-            "line 13: jurisdiction[0].quiet_hours: no rule honours this column yet, so it must not be written as if it held",
+            "line 13: jurisdiction[0].refresh: no rule honours this column yet, so it must not be written as if it held",
             "line 14: jurisdiction[0]: unknown key `validty`",
         ]
     );

@@ -19,6 +19,7 @@ mod harness;
 mod keywords;
 mod ledger;
 mod migrations;
+mod policy;
 mod postgres;
 mod process;
 mod python;

@@ -1,5 +1,6 @@
 //! What the loader accepts, and every mistake with its line.
 
+mod embedded;
 mod groups;
 mod hours;
 mod limits;

@@ -1,7 +1,7 @@
 //! The command line: the gate itself (`serve`), and everything one asks of it from a shell.
 //!
 //! Commands that a server offers go to it over gRPC, so that no rule is written twice; only
-//! `migrate` and `ledger` open the database. This file parses, chooses the command and turns its
+//! `migrate` and `ledger` open the database, and `policy` reads a file alone. This file parses, chooses the command and turns its
 //! result into an exit code; each command has a file. Standard output carries the answer and
 //! nothing else, standard error everything that is said about it.
 
@@ -15,6 +15,7 @@ mod fields;
 mod json;
 mod maintain;
 mod output;
+mod policy;
 mod recipient;
 mod record;
 mod show;
@@ -44,7 +45,8 @@ Examples:
   consentgate batch campaign.txt --business acme --purpose offers
 
 Exit codes: 0 done, and for `check` ALLOW; 2 an error, and nothing was decided.
-`check`: 1 DENY, 3 DEFER. `ledger replay`: 1 if the facts differ from the events.";
+`check`: 1 DENY, 3 DEFER. `ledger replay`: 1 if the facts differ from the events. `policy check`: 1 if
+the file would be refused.";
 
 /// May this business send this kind of WhatsApp message to this person, now?
 #[derive(Debug, Parser)]
@@ -151,6 +153,9 @@ Examples:
     /// Show or apply businesses, senders, purposes and notices.
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
+    /// Check a policy file, or show what holds in a jurisdiction. Needs no server.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Examine the ledger itself. Opens the database.
     #[command(subcommand)]
     Ledger(maintain::LedgerCommand),
@@ -175,7 +180,7 @@ Example:
 enum Exit {
     /// Done; for `check`: ALLOW.
     Done = 0,
-    /// DENY, or a replay that found differences.
+    /// DENY, a replay that found differences, or a policy file with mistakes.
     No = 1,
     /// Nothing was decided, or not everything was done.
     Failed = 2,
@@ -232,6 +237,7 @@ fn execute(command: Command, globals: &Globals, output: &mut Output) -> anyhow::
         Command::Migrate(flags) => maintain::migrate(&runtime, &flags, output),
         Command::Ledger(command) => maintain::ledger(&runtime, command, output),
         Command::Config(args) => maintain::config(&args, output),
+        Command::Policy(command) => policy::run(command, output),
         Command::Check(args) => runtime.block_on(check::check(args, globals, output)),
         Command::Batch(args) => runtime.block_on(batch::batch(args, globals, output)),
         Command::Record(args) => runtime.block_on(record::record(*args, globals, output)),

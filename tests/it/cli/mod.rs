@@ -1,10 +1,11 @@
 //! The command line as its users meet it: the real binary, its output and its exit codes.
 //!
 //! Here is what it does without a server; `live` asks the one that the binary itself serves, and
-//! `made_up` one that answers what no real server ever would.
+//! `made_up` one that answers what no real server ever would; `policy` needs none.
 
 mod live;
 mod made_up;
+mod policy;
 
 use std::fs;
 use std::io::Write;
@@ -74,6 +75,7 @@ fn every_command_explains_itself() {
         "withdraw",
         "show",
         "catalog",
+        "policy",
         "ledger",
         "config",
         "completions",

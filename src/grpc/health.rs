@@ -1,6 +1,7 @@
 //! `grpc.health.v1`: whether this instance should be asked.
 //!
-//! SERVING means that it is ready, that it may answer from memory, and that it is not leaving.
+//! SERVING means that it is ready, that it may answer from memory, and that it is not leaving. Streams
+//! of `Watch` are ended by the layer that all calls pass, not here.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +21,8 @@ const SERVICES: [&str; 4] = [
 #[derive(Debug, Clone)]
 pub struct Health {
     reporter: HealthReporter,
+    /// Held by whoever reports, so that nothing older is reported last.
+    reporting: Arc<tokio::sync::Mutex<()>>,
     state: Arc<Mutex<State>>,
 }
 
@@ -46,6 +49,7 @@ impl Health {
         };
         let health = Self {
             reporter: HealthReporter::new(),
+            reporting: Arc::default(),
             state: Arc::new(Mutex::new(state)),
         };
         health.change(|_| {});
@@ -71,9 +75,10 @@ impl Health {
         self.change(|state| state.well = false);
     }
 
-    /// It is about to end; nothing makes it SERVING again.
-    pub fn leave(&self) {
-        self.change(|state| state.leaving = true);
+    /// It is about to end; nothing makes it SERVING again. Returns when whoever watches is told.
+    pub async fn leave(&self) {
+        self.set(|state| state.leaving = true);
+        self.report().await;
     }
 
     pub fn is_serving(&self) -> bool {
@@ -82,17 +87,24 @@ impl Health {
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.lock().expect("no holder of this lock panics"));
+        self.set(change);
         let health = self.clone();
-        // The reporter's lock is asynchronous. Whoever comes last reports what holds then.
-        tokio::spawn(async move {
-            for service in SERVICES {
-                let status = match health.is_serving() {
-                    true => ServingStatus::Serving,
-                    false => ServingStatus::NotServing,
-                };
-                health.reporter.set_service_status(service, status).await;
-            }
-        });
+        tokio::spawn(async move { health.report().await });
+    }
+
+    fn set(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().expect("no holder of this lock panics"));
+    }
+
+    /// Reports what holds by now.
+    async fn report(&self) {
+        let _reporting = self.reporting.lock().await;
+        let status = match self.is_serving() {
+            true => ServingStatus::Serving,
+            false => ServingStatus::NotServing,
+        };
+        for service in SERVICES {
+            self.reporter.set_service_status(service, status).await;
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! Around each call: the time it took by method and code; `OUT_OF_RANGE`, by which the transport
 //! refuses a message over the limit, becomes `RESOURCE_EXHAUSTED`. The deadline is read once, and
 //! raced just before the transport's own timer, which would drop the handler and say `CANCELLED`.
+//! Streams that have no end of their own (a probe that watches, a tool that reflects) end when the
+//! server does: the transport would wait for them as for calls that work.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,7 +14,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
+use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument;
@@ -23,6 +27,8 @@ use crate::telemetry::Rpcs;
 
 const TIMEOUT: &str = "grpc-timeout";
 const STATUS: &str = "grpc-status";
+/// How the paths of gRPC's own services begin: health and reflection, whose streams only callers end.
+const INFRASTRUCTURE: &str = "/grpc.";
 
 /// When a caller stops waiting (`None`: never), and where writes go that outlive it.
 #[derive(Debug, Clone, Default)]
@@ -117,6 +123,8 @@ pub struct CallLayer {
     pub clock: Arc<dyn Clock>,
     /// Writes that have begun: a shutdown waits for them.
     pub writes: TaskTracker,
+    /// Cancelled when no new call is taken.
+    pub stop: CancellationToken,
 }
 
 impl<S> Layer<S> for CallLayer {
@@ -137,9 +145,9 @@ pub struct Call<S> {
     shared: CallLayer,
 }
 
-impl<S, In, Out> Service<Request<In>> for Call<S>
+impl<S, Out> Service<Request<Body>> for Call<S>
 where
-    S: Service<Request<In>, Response = Response<Out>>,
+    S: Service<Request<Body>, Response = Response<Out>>,
     S::Future: Send + 'static,
     Out: http_body::Body + Send + 'static,
 {
@@ -151,14 +159,20 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<In>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let CallLayer {
             rpcs,
             clock,
             writes,
+            stop,
         } = self.shared.clone();
         let started = clock.steady();
         let method = rpcs.method(request.uri().path());
+        let endless = request.uri().path().starts_with(INFRASTRUCTURE);
+        let end = endless.then(|| stop.clone().cancelled_owned());
+        if endless {
+            request = request.map(|body| Body::new(Until::new(body, stop)));
+        }
         let span = rpcs.span(method, request.headers());
         let deadline = Deadline::from_headers(request.headers(), writes);
         request.extensions_mut().insert(deadline);
@@ -176,8 +190,51 @@ where
                 code: code.or(None),
                 open: true,
             };
-            Ok(response.map(|body| Counted { body, observed }))
+            Ok(response.map(|body| Counted {
+                body,
+                end,
+                observed,
+            }))
         })
+    }
+}
+
+/// A request body that ends when the server does, also if its caller would go on: whoever reads it
+/// stops waiting, and the transport need not.
+#[derive(Debug)]
+struct Until {
+    body: Body,
+    end: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Until {
+    fn new(body: Body, stop: CancellationToken) -> Self {
+        let end = Box::pin(stop.cancelled_owned());
+        Self { body, end }
+    }
+}
+
+impl http_body::Body for Until {
+    type Data = <Body as http_body::Body>::Data;
+    type Error = <Body as http_body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        if self.end.as_mut().poll(context).is_ready() {
+            // Dropping the caller's body is what tells the transport.
+            self.body = Body::empty();
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -223,11 +280,13 @@ impl Drop for Observed {
 }
 
 pin_project_lite::pin_project! {
-    /// A response body that notes the status in its trailers.
+    /// A response body that notes the status in its trailers, and may be ended early.
     #[derive(Debug)]
     pub struct Counted<B> {
         #[pin]
         body: B,
+        #[pin]
+        end: Option<WaitForCancellationFutureOwned>,
         observed: Observed,
     }
 }
@@ -241,7 +300,14 @@ impl<B: http_body::Body> http_body::Body for Counted<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<B::Data>, B::Error>>> {
         let this = self.project();
-        let polled = this.body.poll_frame(context);
+        let mut polled = this.body.poll_frame(context);
+        // After the body: what it has to say is said first.
+        if polled.is_pending()
+            && let Some(end) = this.end.as_pin_mut()
+        {
+            let trailers = end.poll(context).map(|()| status::leaving_trailers());
+            polled = trailers.map(|trailers| Some(Ok(http_body::Frame::trailers(trailers))));
+        }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(code) = frame.trailers_ref().and_then(code_of) {

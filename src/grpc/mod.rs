@@ -16,6 +16,7 @@ pub mod status;
 use std::sync::Arc;
 
 use prost::Message;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -44,6 +45,7 @@ pub fn router(
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
     writes: &TaskTracker,
+    stop: &CancellationToken,
 ) -> Router<Stack<CallLayer, Identity>> {
     let rpcs = Rpcs::new(metrics, methods().iter().map(String::as_str));
     let mut server = Server::builder()
@@ -60,6 +62,7 @@ pub fn router(
             rpcs,
             clock: Arc::clone(clock),
             writes: writes.clone(),
+            stop: stop.clone(),
         })
         .add_routes(routes(config, consents, health))
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 use uuid::Uuid;
@@ -151,6 +152,25 @@ pub fn deadline_exceeded(what: &str) -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info("DEADLINE_EXCEEDED", DOMAIN, []);
     Status::with_error_details(Code::DeadlineExceeded, what, details)
+}
+
+/// The trailers of a stream that ends because the server does.
+pub fn leaving_trailers() -> HeaderMap {
+    let status = retry(
+        Code::Unavailable,
+        "SERVER_LEAVING",
+        "this instance is ending; ask another one",
+        RETRY_LATER,
+    );
+    headers(&status)
+}
+
+/// A status as it stands in headers and trailers.
+fn headers(status: &Status) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let added = status.add_header(&mut headers);
+    added.expect("a message is percent-encoded, details are base64");
+    headers
 }
 
 /// An RPC that a later version fills.

@@ -216,6 +216,7 @@ impl Server {
             &self.clock,
             &self.metrics,
             &self.writes,
+            &stop,
         );
         let serving = router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
         let mut serving = tokio::spawn(serving);
@@ -226,7 +227,7 @@ impl Server {
             ended = &mut serving => Some(ended),
             () = shutdown => None,
         };
-        self.health.leave();
+        self.health.leave().await;
         let result = match ended {
             Some(ended) => transport_result(ended),
             None => {

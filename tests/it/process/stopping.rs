@@ -7,9 +7,12 @@ use consentgate::grpc::proto::Decision;
 use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
+use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_types::StatusExt;
 
 use super::Place;
 use super::gate::{self, Gate, LIMIT};
@@ -82,7 +85,7 @@ async fn when_told_to_end_it_says_so_finishes_what_has_begun_and_takes_nothing_n
     .await;
     assert!(!record.is_finished() && !withdraw.is_finished());
 
-    drop((held, watch));
+    drop(held);
     let recorded = record.await.unwrap().unwrap().into_inner();
     let withdrawn = withdraw.await.unwrap().unwrap().into_inner();
     let ended = gate.ended().await;
@@ -105,6 +108,44 @@ async fn when_told_to_end_it_says_so_finishes_what_has_begun_and_takes_nothing_n
         gate.events(&person(2)).await[0].event_id,
         withdrawn.event_id
     );
+}
+
+#[tokio::test]
+async fn who_watches_health_or_reflects_is_told_and_does_not_delay_the_end() {
+    let place = Place::sqlite();
+    let gate = Gate::start(place.serve(&["--shutdown-grace", "50s"])).await;
+    let mut watches = Vec::new();
+    for service in ["", "consentgate.v1.ConsentService"] {
+        let asked = HealthCheckRequest {
+            service: service.into(),
+        };
+        let watch = HealthClient::new(gate.channel()).watch(asked).await;
+        let mut watch = watch.unwrap().into_inner();
+        while watch.next().await.unwrap().unwrap().status() != ServingStatus::Serving {}
+        watches.push(watch);
+    }
+    // Asks nothing, and leaves it open to ask.
+    let reflection = ServerReflectionClient::new(gate.channel())
+        .server_reflection_info(tokio_stream::pending())
+        .await;
+    let mut reflection = reflection.unwrap().into_inner();
+
+    gate.signal("TERM");
+    let told = Instant::now();
+    for watch in &mut watches {
+        let last = watch.next().await.unwrap().unwrap();
+        assert_eq!(last.status(), ServingStatus::NotServing);
+        let end = watch.next().await.unwrap().unwrap_err();
+        assert_eq!(end.code(), Code::Unavailable, "{end}");
+        assert!(end.get_error_details().retry_info().is_some(), "{end}");
+    }
+    assert!(reflection.next().await.is_none_or(|end| end.is_err()));
+    // The streams are held, and so is the connection, as by a client that means to go on.
+    let ended = gate.ended().await;
+    assert!(told.elapsed() < Duration::from_secs(25), "{ended}");
+    assert_eq!(ended.code(), 0, "{ended}");
+    assert!(!ended.log.contains("cut off"), "{ended}");
+    drop((watches, reflection));
 }
 
 #[tokio::test]

@@ -131,6 +131,9 @@ settings! {
         max_message_size: ByteSize = value("4MiB"),
         /// Largest list of metadata accepted with a call. From 4KiB to 1MiB.
         max_header_list_size: ByteSize = value("16KiB"),
+        /// Most connections at a time. Further ones are closed at once. Keep it well below the number
+        /// of files that the process may open (`ulimit -n`), which is 1024 on many systems.
+        max_connections: u32 = value("900"),
         /// Most calls in progress on one connection. Further ones wait in the client.
         max_concurrent_streams: u32 = value("1000"),
         /// Time of silence after which a connection is probed, so that dead peers are noticed, or

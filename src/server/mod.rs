@@ -7,6 +7,7 @@
 
 mod example;
 mod keeper;
+mod listener;
 mod open;
 
 use std::future::Future;
@@ -18,7 +19,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpIncoming;
 
 use crate::cache::FactsCache;
 use crate::catalog::{self, Catalog};
@@ -33,6 +33,7 @@ use crate::ledger::{self, Ledger, OpenError};
 use crate::policy;
 use crate::telemetry::{self, Metrics, Telemetry};
 use keeper::Keeper;
+use listener::Connections;
 
 pub use open::{migrate, open_ledger};
 
@@ -208,7 +209,8 @@ impl Server {
             self.config.idempotency_retention,
             stop.clone(),
         ));
-        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let limit = self.config.max_connections;
+        let incoming = Connections::new(self.listener, limit, stop.clone());
         let router = grpc::router(
             &self.config,
             &self.consents,

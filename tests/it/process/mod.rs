@@ -5,6 +5,7 @@
 
 mod cable;
 mod collector;
+mod crowding;
 mod every_call;
 mod gate;
 mod killing;

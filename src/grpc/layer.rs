@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
@@ -125,6 +125,8 @@ pub struct CallLayer {
     pub writes: TaskTracker,
     /// Cancelled when no new call is taken.
     pub stop: CancellationToken,
+    /// Bytes.
+    pub max_message_size: u64,
 }
 
 impl<S> Layer<S> for CallLayer {
@@ -165,6 +167,7 @@ where
             clock,
             writes,
             stop,
+            max_message_size,
         } = self.shared.clone();
         let started = clock.steady();
         let method = rpcs.method(request.uri().path());
@@ -179,7 +182,7 @@ where
         let call = self.inner.call(request).instrument(span.clone());
         Box::pin(async move {
             let mut response = call.await?;
-            translate(response.headers_mut());
+            translate(response.headers_mut(), max_message_size);
             let code = code_of(response.headers());
             let observed = Observed {
                 rpcs,
@@ -240,10 +243,9 @@ impl http_body::Body for Until {
 
 /// The transport refuses a message over the limit with `OUT_OF_RANGE`, which gRPC keeps for
 /// iterating past an end; nothing of ours uses that code.
-fn translate(headers: &mut HeaderMap) {
+fn translate(headers: &mut HeaderMap, max_message_size: u64) {
     if code_of(headers) == Some(Code::OutOfRange as i32) {
-        let exhausted = HeaderValue::from(Code::ResourceExhausted as i32);
-        headers.insert(STATUS, exhausted);
+        headers.extend(status::too_large(max_message_size));
     }
 }
 
@@ -332,6 +334,8 @@ impl<B: http_body::Body> http_body::Body for Counted<B> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -383,7 +387,8 @@ mod tests {
     fn a_message_over_the_limit_is_an_exhausted_resource() {
         let mut headers = HeaderMap::new();
         headers.insert(STATUS, HeaderValue::from_static("11"));
-        translate(&mut headers);
+        translate(&mut headers, 4_711);
         assert_eq!(code_of(&headers), Some(8));
+        assert_eq!(headers.get_all(STATUS).iter().count(), 1);
     }
 }

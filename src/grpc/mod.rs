@@ -63,6 +63,7 @@ pub fn router(
             clock: Arc::clone(clock),
             writes: writes.clone(),
             stop: stop.clone(),
+            max_message_size: config.max_message_size.0,
         })
         .add_routes(routes(config, consents, health))
 }

@@ -154,6 +154,20 @@ pub fn deadline_exceeded(what: &str) -> Status {
     Status::with_error_details(Code::DeadlineExceeded, what, details)
 }
 
+/// The headers that refuse a message of more than `limit` bytes. Without a `RetryInfo`, which would
+/// have it repeated.
+pub fn too_large(limit: u64) -> HeaderMap {
+    let mut details = ErrorDetails::new();
+    let metadata = [("max_message_size".to_owned(), limit.to_string())];
+    details.set_error_info("MESSAGE_TOO_LARGE", DOMAIN, metadata);
+    let message = format!("the message has more than {limit} bytes: send less at once");
+    headers(&Status::with_error_details(
+        Code::ResourceExhausted,
+        message,
+        details,
+    ))
+}
+
 /// The trailers of a stream that ends because the server does.
 pub fn leaving_trailers() -> HeaderMap {
     let status = retry(

@@ -17,6 +17,7 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_types::StatusExt;
 
 use super::acts::*;
 use crate::harness::{Backend, TestServer};
@@ -209,7 +210,7 @@ pub async fn a_message_over_the_limit_is_refused_and_one_below_is_taken(on: Back
     refused(fits, "FIELD_INVALID", &["actor"]);
     for length in [limit + 1, 2 * limit, 5 << 20] {
         let status = server.try_record(long(length)).await.unwrap_err();
-        assert_eq!(status.code(), Code::ResourceExhausted, "{length}: {status}");
+        is_too_large(&status, limit);
     }
     server.gives(&ann, &["offers"]).await;
 }
@@ -221,7 +222,20 @@ pub async fn more_than_four_mebibytes_are_refused_by_default(on: Backend) {
         ..question(&person(1), "offers")
     };
     let status = server.try_check(check).await.unwrap_err();
+    is_too_large(&status, 4 << 20);
+}
+
+/// The caller learns the limit, and is not told to repeat what cannot pass.
+#[track_caller]
+fn is_too_large(status: &Status, limit: usize) {
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    let limit = limit.to_string();
+    assert!(status.message().contains(&limit), "{status}");
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap();
+    assert_eq!(info.reason, "MESSAGE_TOO_LARGE");
+    assert_eq!(info.metadata["max_message_size"], limit);
+    assert!(details.retry_info().is_none());
 }
 
 /// The methods whose comment in the contract says so.

@@ -14,8 +14,7 @@ use super::layer::{self, Deadline, deadline};
 use super::proto::{self, catalog_service_server};
 use super::status;
 use crate::catalog::{self, Catalog, Compiled};
-use crate::consents::error::reason;
-use crate::consents::{self, Violation};
+use crate::consents;
 use crate::domain::id::{BusinessId, NoticeRef};
 
 /// The service over the catalogue.
@@ -36,7 +35,7 @@ impl CatalogService {
             self.catalog
                 .catch_up()
                 .await
-                .map_err(|error| of_catalog(error, ""))
+                .map_err(|error| status::of_catalog(error, ""))
         })
         .await
     }
@@ -65,31 +64,14 @@ impl CatalogService {
         C: Future<Output = Result<T, catalog::Error>> + Send + 'static,
     {
         let change = change(Arc::clone(&self.catalog));
-        let call = async move { change.await.map_err(|error| of_catalog(error, resource)) };
-        layer::write(deadline, call).await
-    }
-}
-
-/// The status of an error of the catalogue, its faults named as fields of `resource`.
-pub(super) fn of_catalog(error: catalog::Error, resource: &str) -> Status {
-    match error {
-        catalog::Error::Invalid { faults } => {
-            let violations = faults.into_iter().map(|fault| {
-                let field = format!("{resource}.{}", fault.field);
-                Violation::new(field, reason::FIELD_INVALID, fault.message)
-            });
-            of(&consents::Error::Invalid {
-                violations: violations.collect(),
-            })
-        }
-        catalog::Error::AlreadyExists { .. } => {
-            status::already_exists("ALREADY_EXISTS", error.to_string())
-        }
-        catalog::Error::NotFound { .. } => status::not_found(error.to_string()),
-        catalog::Error::Contended
-        | catalog::Error::LeaseLost
-        | catalog::Error::Ledger(_)
-        | catalog::Error::Policy(_) => of(&error.into()),
+        let call = async move {
+            change
+                .await
+                .map_err(|error| status::of_catalog(error, resource))
+        };
+        let late = "the deadline passed before the change was confirmed; it may have been made: \
+                    read the resource back before repeating it";
+        layer::write_saying(deadline, late, call).await
     }
 }
 

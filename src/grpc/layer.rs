@@ -103,16 +103,24 @@ pub(super) async fn write<T: Send + 'static>(
     deadline: Deadline,
     call: impl Future<Output = Result<T, Status>> + Send + 'static,
 ) -> Result<T, Status> {
+    let late = "the deadline passed before the write was confirmed; it may be committed: repeat it \
+                with the same idempotency key";
+    write_saying(deadline, late, call).await
+}
+
+/// As [`write`], with what a caller is told that is too late.
+pub(super) async fn write_saying<T: Send + 'static>(
+    deadline: Deadline,
+    late: &str,
+    call: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> Result<T, Status> {
     let task = deadline.writes.spawn(call.in_current_span());
     tokio::select! {
         biased;
         answer = task => answer.unwrap_or_else(|error| {
             Err(status::of(&crate::consents::Error::Internal(Box::new(error))))
         }),
-        () = deadline.passed() => Err(status::deadline_exceeded(
-            "the deadline passed before the write was confirmed; it may be committed: repeat it \
-             with the same idempotency key",
-        )),
+        () = deadline.passed() => Err(status::deadline_exceeded(late)),
     }
 }
 

@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 use uuid::Uuid;
 
+use crate::catalog;
 use crate::consents::error::reason;
 use crate::consents::{Error, Violation};
 
@@ -58,18 +59,60 @@ pub fn of(error: &Error) -> Status {
             "the ledger has not yet what the consistency token proves; do not send",
             RETRY_LATER,
         ),
-        Error::Unavailable { source } => {
-            tracing::warn!(error = %source, "the ledger cannot be reached");
-            retry(
-                Code::Unavailable,
-                "LEDGER_UNAVAILABLE",
-                "the ledger cannot be reached; nothing was decided, and the outcome of a write is \
-                 unknown: repeat it with the same idempotency key",
-                RETRY_LATER,
-            )
-        }
+        Error::Unavailable { source } => unreachable_ledger(
+            source,
+            "the ledger cannot be reached; nothing was decided, and the outcome of a write is \
+             unknown: repeat it with the same idempotency key",
+        ),
         Error::Internal(source) => internal(source.as_ref()),
     }
+}
+
+/// The status of an error of the catalogue, its faults named as fields of `resource`. Its calls have
+/// no idempotency key: who does not know how one ended reads the resource back.
+pub fn of_catalog(error: catalog::Error, resource: &str) -> Status {
+    match error {
+        catalog::Error::Invalid { faults } => {
+            let violations = faults.into_iter().map(|fault| {
+                let field = format!("{resource}.{}", fault.field);
+                Violation::new(field, reason::FIELD_INVALID, fault.message)
+            });
+            invalid(&violations.collect::<Vec<_>>())
+        }
+        catalog::Error::AlreadyExists { .. } => already_exists("ALREADY_EXISTS", error.to_string()),
+        catalog::Error::NotFound { .. } => not_found(error.to_string()),
+        catalog::Error::Contended => retry(
+            Code::Aborted,
+            "CONTENDED",
+            "others changed the catalogue all the time, and this change was not made: repeat it",
+            RETRY_SOON,
+        ),
+        catalog::Error::LeaseLost => retry(
+            Code::Unavailable,
+            "LEASE_LOST",
+            "this instance has lost the right to serve; a change may have been made: read the \
+             resource back before repeating it",
+            RETRY_LATER,
+        ),
+        catalog::Error::Ledger(_) | catalog::Error::Policy(_) => match error.into() {
+            Error::Unavailable { source } => unreachable_ledger(
+                &source,
+                "the ledger cannot be reached; the outcome of a change is unknown: read the \
+                 resource back before repeating it",
+            ),
+            other => of(&other),
+        },
+    }
+}
+
+fn unreachable_ledger(source: &dyn std::fmt::Display, message: &str) -> Status {
+    tracing::warn!(error = %source, "the ledger cannot be reached");
+    retry(
+        Code::Unavailable,
+        "LEDGER_UNAVAILABLE",
+        message,
+        RETRY_LATER,
+    )
 }
 
 /// Violated fields, as many as a header takes, and the first one's reason.
@@ -250,6 +293,27 @@ mod tests {
         }
         assert_eq!(of(&Error::LeaseLost).code(), Code::Unavailable);
         assert_eq!(of(&Error::Contended).code(), Code::Aborted);
+    }
+
+    #[test]
+    fn a_caller_of_the_catalogue_is_told_to_read_back_and_of_no_idempotency_key() {
+        let lost = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        for (error, code, advice) in [
+            (catalog::Error::Contended, Code::Aborted, "repeat it"),
+            (catalog::Error::LeaseLost, Code::Unavailable, "read"),
+            (
+                catalog::Error::Ledger(crate::ledger::Error::Unavailable(lost.into())),
+                Code::Unavailable,
+                "read",
+            ),
+        ] {
+            let status = of_catalog(error, "sender");
+            let message = status.message();
+            assert_eq!(status.code(), code, "{message}");
+            assert!(message.contains(advice), "{message}");
+            assert!(!message.contains("idempotency"), "{message}");
+            assert!(status.get_error_details().retry_info().is_some());
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use consentgate::grpc::proto::*;
 use tonic::{Code, Request, Status};
 
 use super::acts::*;
-use crate::harness::{Backend, TestServer};
+use crate::harness::{ACME, Backend, TestServer};
 use crate::ledger::Raw;
 use crate::wait::eventually;
 
@@ -93,6 +93,37 @@ pub async fn a_write_goes_on_when_its_caller_stops_waiting(on: Backend) {
     server.try_confirm(confirmation).await.unwrap();
     assert_eq!(server.events(&bob).await.len(), 1);
     assert_eq!(server.events(&eve).await.len(), 2);
+}
+
+pub async fn a_change_of_the_catalogue_goes_on_when_its_caller_stops_waiting(on: Backend) {
+    let server = TestServer::start(on).await;
+    let change = UpdateSenderRequest {
+        business_id: ACME.into(),
+        sender: Some(Sender {
+            sender_id: "1001".into(),
+            held: true,
+            ..Sender::default()
+        }),
+    };
+    let mut held = hold_appends(&server, on).await;
+    let told = late(async |timeout| {
+        let call = within(timeout, change.clone());
+        server.catalog().update_sender(call).await
+    });
+    let told = told.await;
+    // Calls of the catalogue have no key.
+    assert!(told.message().contains("read the resource back"), "{told}");
+    assert!(!told.message().contains("idempotency"), "{told}");
+    held.run("ROLLBACK").await;
+    let ask = GetSenderRequest {
+        business_id: ACME.into(),
+        sender_id: "1001".into(),
+    };
+    eventually(PATIENCE, "the change is made", async || {
+        let answer = server.catalog().get_sender(ask.clone()).await.unwrap();
+        answer.into_inner().sender?.held.then_some(())
+    })
+    .await;
 }
 
 pub async fn a_shutdown_waits_for_a_write_that_nobody_waits_for(on: Backend) {

@@ -205,6 +205,7 @@ on_both_databases! {
     }
     deadlines {
         a_write_goes_on_when_its_caller_stops_waiting,
+        a_change_of_the_catalogue_goes_on_when_its_caller_stops_waiting,
         a_shutdown_waits_for_a_write_that_nobody_waits_for,
     }
     damage {

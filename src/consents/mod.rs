@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 use crate::cache::FactsCache;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::domain::address::Address;
+use crate::domain::address::{Address, MatchKey};
 use crate::domain::id::BusinessId;
 use crate::domain::time::Timestamp;
 use crate::keys::{BusinessKeys, LedgerKeys};
@@ -67,6 +67,18 @@ pub struct Parts {
 pub struct Recipient {
     pub address: Address,
     pub text: Zeroizing<String>,
+}
+
+impl Recipient {
+    /// Which field of a request it came in.
+    fn field(&self) -> &'static str {
+        match self.address.key() {
+            MatchKey::UserId(_) => "recipient.business_scoped_user_id",
+            // A phone number has the plus that a WhatsApp id must not have.
+            MatchKey::Phone(_) if self.text.starts_with('+') => "recipient.phone_number",
+            MatchKey::Phone(_) => "recipient.wa_id",
+        }
+    }
 }
 
 impl std::fmt::Debug for Recipient {

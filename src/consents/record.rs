@@ -237,7 +237,11 @@ impl Consents {
                         .into_iter()
                         .filter(|refusal| !(unknown_notice && refusal.field == "notice"))
                         .map(|refusal| {
-                            Violation::new(refusal.field, refusal.reason.word(), refusal.message)
+                            let field = match refusal.field.as_str() {
+                                "recipient" => request.recipient.field().to_owned(),
+                                _ => refusal.field,
+                            };
+                            Violation::new(field, refusal.reason.word(), refusal.message)
                         }),
                 );
                 Act::ConsentGiven(terms)

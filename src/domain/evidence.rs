@@ -49,7 +49,8 @@ impl RefusalReason {
     }
 }
 
-/// One fault of a record, with the field of the request where it lies.
+/// One fault of a record, with the field of the request where it lies. `recipient` stands for
+/// whichever of its fields the address came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub field: String,
@@ -176,7 +177,7 @@ fn judge_type(
         [] => "the strict default".to_owned(),
         names => names.join(" or "),
     };
-    for (index, purpose) in purposes {
+    for (_, purpose) in purposes {
         let accepted = purpose.accepted_consent_types.contains(&terms.consent_type)
             && requirements.is_none_or(|required| terms.consent_type >= required.consent_type);
         if accepted {
@@ -186,15 +187,13 @@ fn judge_type(
             "{} consent does not suffice for the purpose `{}` in {place}",
             terms.consent_type, purpose.key
         );
-        refusals.push(if terms.consent_type == ConsentType::Implied {
-            refusal("consent_type", RefusalReason::ImpliedNotAccepted, message)
-        } else {
-            refusal(
-                &format!("purposes[{index}]"),
-                RefusalReason::EvidenceMissing,
-                message,
-            )
-        });
+        let reason = match terms.consent_type {
+            ConsentType::Implied => RefusalReason::ImpliedNotAccepted,
+            ConsentType::Expressed | ConsentType::ExplicitlyExpressed => {
+                RefusalReason::EvidenceMissing
+            }
+        };
+        refusals.push(refusal("consent_type", reason, message));
     }
     if let (Some(implied), Some(requirements)) = (terms.implied, requirements)
         && terms.consent_type == ConsentType::Implied
@@ -375,6 +374,32 @@ mod tests {
             faults(&terms, &strict),
             [("consent_type".into(), "IMPLIED_NOT_ACCEPTED")]
         );
+    }
+
+    #[test]
+    fn a_type_that_is_too_weak_for_purpose_or_jurisdiction_is_blamed_on_the_type() {
+        let mut terms = sound();
+        terms.consent_type = ConsentType::Expressed;
+        let blamed = [("consent_type".into(), "EVIDENCE_MISSING")];
+        let mut strict = lenient();
+        strict.consent_type = ConsentType::ExplicitlyExpressed;
+        let strict = rules_with(catalog(), policy(&[("ZZ", strict)]));
+        assert_eq!(faults(&terms, &strict), blamed);
+
+        let mut choosy = purpose_of("offers", MessageClass::Marketing);
+        choosy.accepted_consent_types = [ConsentType::ExplicitlyExpressed].into();
+        let address = Address::from_phone_number("+4915112345678").unwrap();
+        let covered = [purpose("offers")];
+        let refusals = judge_grant(
+            &address,
+            &terms,
+            Some(&covered),
+            &[(0, &choosy)],
+            &rules(),
+            at(1),
+        );
+        let fields: Vec<_> = refusals.into_iter().map(|refusal| refusal.field).collect();
+        assert_eq!(fields, ["consent_type"]);
     }
 
     #[test]

@@ -46,17 +46,16 @@ impl Catalog {
         };
         note(&draft.business, format!("business {id}"), done, applied)?;
         for sender in &draft.senders {
-            let what = format!("sender {id}/{}", sender.value.sender_id);
-            let known = self.known(id).is_some_and(|known| {
-                known
-                    .catalog()
-                    .senders
-                    .contains_key(&sender.value.sender_id)
-            });
-            let value = sender.value.clone();
-            let done = match known {
-                true => self.update_sender(id, value).await,
-                false => self.create_sender(id, value).await,
+            let draft = &sender.value;
+            let name = &draft.sender.sender_id;
+            let what = format!("sender {id}/{name}");
+            let known = self.known(id);
+            let stored = known
+                .as_ref()
+                .and_then(|known| known.catalog().senders.get(name));
+            let done = match stored {
+                Some(stored) => self.update_sender(id, draft.over(stored)).await,
+                None => self.create_sender(id, draft.sender.clone()).await,
             };
             note(sender, what, done.map(|(_, done)| done), applied)?;
         }

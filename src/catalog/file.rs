@@ -33,7 +33,7 @@ pub struct CatalogFile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BusinessDraft {
     pub business: Drafted<Business>,
-    pub senders: Vec<Drafted<Sender>>,
+    pub senders: Vec<Drafted<SenderDraft>>,
     pub purposes: Vec<Drafted<Purpose>>,
     pub notices: Vec<Drafted<Notice>>,
 }
@@ -45,14 +45,38 @@ pub struct Drafted<T> {
     pub value: T,
 }
 
+/// A sender as the file has it. What the file does not say of holding it and of its aliases stays as it
+/// is stored: both are changed on a running server too, and applying a file again must not release a
+/// sender that somebody stopped, nor orphan a name that a provider uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SenderDraft {
+    pub sender: Sender,
+    pub says_held: bool,
+    pub says_aliases: bool,
+}
+
+impl SenderDraft {
+    /// The sender that this asks for where `stored` is.
+    pub fn over(&self, stored: &Sender) -> Sender {
+        let mut sender = self.sender.clone();
+        if !self.says_held {
+            sender.held = stored.held;
+            sender.held_reason.clone_from(&stored.held_reason);
+        }
+        if !self.says_aliases {
+            sender.aliases.clone_from(&stored.aliases);
+        }
+        sender
+    }
+}
+
 impl BusinessDraft {
     /// The catalogue that this describes.
     pub fn catalog(&self) -> BusinessCatalog {
         let mut catalog = BusinessCatalog::new(self.business.value.clone());
         for Drafted { value, .. } in &self.senders {
-            catalog
-                .senders
-                .insert(value.sender_id.clone(), value.clone());
+            let sender = value.sender.clone();
+            catalog.senders.insert(sender.sender_id.clone(), sender);
         }
         for Drafted { value, .. } in &self.purposes {
             catalog.purposes.insert(value.key.clone(), value.clone());
@@ -91,15 +115,15 @@ fn business(document: &Document<'_>, mut table: Table<'_, '_>) -> Option<Placed<
     let business = business_fields(&mut table);
     let places = table.finish();
 
-    for (sender, places) in &senders {
-        report(document, places, validate::sender(sender));
+    for (draft, places) in &senders {
+        report(document, places, validate::sender(&draft.sender));
     }
     for (purpose, places) in &purposes {
         report(document, places, validate::purpose(purpose));
     }
-    refuse_duplicates(document, &senders, "sender_id", |sender| {
-        std::iter::once(&sender.sender_id)
-            .chain(&sender.aliases)
+    refuse_duplicates(document, &senders, "sender_id", |draft| {
+        std::iter::once(&draft.sender.sender_id)
+            .chain(&draft.sender.aliases)
             .map(ToString::to_string)
             .collect()
     });
@@ -213,22 +237,26 @@ fn business_fields(table: &mut Table<'_, '_>) -> Option<Business> {
     })
 }
 
-fn sender(table: &mut Table<'_, '_>) -> Option<Sender> {
+fn sender(table: &mut Table<'_, '_>) -> Option<SenderDraft> {
     let sender_id = table.required("sender_id", |t, key| t.parsed(key, SenderId::parse));
     let display_name = table.text("display_name").unwrap_or_default();
     let phone_number = table.text("phone_number").unwrap_or_default();
-    let held = table.flag("held").unwrap_or(false);
-    let held_reason = table.text("held_reason").unwrap_or_default();
-    let aliases = table.list("aliases", SenderId::parse).unwrap_or_default();
-    Some(Sender {
-        sender_id: sender_id?,
-        display_name,
-        phone_number,
-        held,
-        held_reason,
-        aliases,
-        create_time: Timestamp::EPOCH,
-        update_time: Timestamp::EPOCH,
+    let held = table.flag("held");
+    let held_reason = table.text("held_reason");
+    let aliases = table.list("aliases", SenderId::parse);
+    Some(SenderDraft {
+        says_held: held.is_some() || held_reason.is_some(),
+        says_aliases: aliases.is_some(),
+        sender: Sender {
+            sender_id: sender_id?,
+            display_name,
+            phone_number,
+            held: held.unwrap_or(false),
+            held_reason: held_reason.unwrap_or_default(),
+            aliases: aliases.unwrap_or_default(),
+            create_time: Timestamp::EPOCH,
+            update_time: Timestamp::EPOCH,
+        },
     })
 }
 

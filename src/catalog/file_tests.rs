@@ -113,7 +113,7 @@ fn what_is_left_out_takes_its_default() {
     assert_eq!(business.default_jurisdiction, None);
     assert!(business.whatsapp_must_be_named);
     assert_eq!(business.opt_out_scope, OptOutScope::BusinessEverything);
-    assert!(!draft.senders[0].value.held);
+    assert!(!draft.senders[0].value.sender.held);
     let purpose = &draft.purposes[0].value;
     assert_eq!(
         purpose.accepted_consent_types,
@@ -141,6 +141,27 @@ fn what_is_left_out_takes_its_default() {
 }
 
 #[test]
+fn what_a_file_does_not_say_of_a_sender_stays_as_it_is_stored() {
+    let full = parse(FULL).unwrap();
+    let stored = &full.businesses[0].senders[0].value.sender;
+    assert!(stored.held && !stored.held_reason.is_empty() && !stored.aliases.is_empty());
+
+    let silent = parse(SOUND).unwrap().businesses.remove(0).senders.remove(0);
+    let over = silent.value.over(stored);
+    assert_eq!(
+        (over.held, &over.held_reason, &over.aliases),
+        (true, &stored.held_reason, &stored.aliases)
+    );
+    assert_eq!(over.display_name, silent.value.sender.display_name);
+
+    let line = "sender_id = \"1001\"";
+    let outspoken = with(line, &format!("{line}\nheld = false\naliases = []"));
+    let outspoken = parse(&outspoken).unwrap().businesses.remove(0);
+    let over = outspoken.senders[0].value.over(stored);
+    assert!(!over.held && over.held_reason.is_empty() && over.aliases.is_empty());
+}
+
+#[test]
 fn every_field_is_read_and_every_table_knows_its_line() {
     let file = parse(FULL).unwrap();
     let draft = &file.businesses[0];
@@ -162,7 +183,7 @@ fn every_field_is_read_and_every_table_knows_its_line() {
         business.template_classes["spring_sale"],
         MessageClass::Marketing
     );
-    let sender = &draft.senders[0].value;
+    let sender = &draft.senders[0].value.sender;
     assert_eq!(
         (
             sender.held,

@@ -318,6 +318,36 @@ async fn creating_again_is_harmless_with_the_same_content_only() {
 }
 
 #[tokio::test]
+async fn a_sender_that_was_stopped_stays_so_when_the_file_is_applied_again() {
+    let mut server = TestServer::start(Backend::Sqlite).await;
+    let stopped = Sender {
+        sender_id: "1002".into(),
+        held: true,
+        held_reason: "blocked by Meta".into(),
+        aliases: vec!["shop-de".into()],
+        ..Sender::default()
+    };
+    let update = UpdateSenderRequest {
+        business_id: "acme".into(),
+        sender: Some(stopped),
+    };
+    server.catalog().update_sender(update).await.unwrap();
+    // The file of the start names this sender, and says neither.
+    server.restart().await;
+    let ask = GetSenderRequest {
+        business_id: "acme".into(),
+        sender_id: "shop-de".into(),
+    };
+    let sender = server.catalog().get_sender(ask).await.unwrap();
+    let sender = sender.into_inner().sender.unwrap();
+    assert_eq!(
+        (sender.held, sender.held_reason.as_str()),
+        (true, "blocked by Meta")
+    );
+    assert_eq!(sender.aliases, ["shop-de"]);
+}
+
+#[tokio::test]
 async fn a_sender_answers_to_its_aliases_and_can_be_held() {
     let mut gate = Gate::of_purposes().await;
     let shop = Sender {

@@ -54,6 +54,7 @@ pub(super) async fn apply(
             last = Some(&draft.business_id);
         }
     }
+    let drafts = &completed(drafts, &known);
     let steps = plan(file, drafts, &known)?;
     if !dry_run {
         for (draft, step) in drafts.iter().zip(&steps) {
@@ -69,13 +70,23 @@ pub(super) async fn apply(
     Ok(Exit::Done)
 }
 
+/// The drafts with what the file does not say of what is stored.
+fn completed(drafts: &[Draft], known: &ByName) -> Vec<Draft> {
+    let drafts = drafts.iter();
+    drafts
+        .map(|draft| match known.get(&draft.name()) {
+            Some(stored) => draft.over(stored),
+            None => draft.clone(),
+        })
+        .collect()
+}
+
 /// What to do about each draft, or every notice that would have to change.
 fn plan(file: &Path, drafts: &[Draft], known: &ByName) -> anyhow::Result<Vec<Step>> {
     let mut refused = Vec::new();
     let mut steps = Vec::new();
     for draft in drafts {
-        let name = (draft.business_id.clone(), draft.resource.to_string());
-        steps.push(match known.get(&name) {
+        steps.push(match known.get(&draft.name()) {
             None => Step::Create,
             Some(stored) if draft.resource.says_the_same(stored) => Step::Leave,
             Some(Resource::Notice(_)) => {
@@ -183,6 +194,7 @@ fn json(drafts: &[Draft], steps: &[Step], dry_run: bool) -> Object {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::catalog::draft::Unsaid;
     use crate::grpc::proto::{Notice, Sender};
 
     fn sender(id: &str, held: bool) -> Resource {
@@ -208,6 +220,7 @@ mod tests {
             line,
             business_id: "acme".to_owned(),
             resource,
+            unsaid: Unsaid::default(),
         }
     }
 
@@ -240,6 +253,36 @@ mod tests {
              acme      sender c               unchanged\n\
              acme      notice signup v3 (de)  unchanged"
         );
+    }
+
+    #[test]
+    fn what_the_file_does_not_say_of_a_sender_stays_as_it_is() {
+        let stored = Sender {
+            sender_id: "a".to_owned(),
+            held: true,
+            held_reason: "blocked".to_owned(),
+            aliases: vec!["shop".to_owned()],
+            ..Sender::default()
+        };
+        let known = known(vec![Resource::Sender(stored.clone())]);
+        let named = Sender {
+            sender_id: "a".to_owned(),
+            display_name: "A".to_owned(),
+            ..Sender::default()
+        };
+        let over = |held, aliases| {
+            let draft = Draft {
+                unsaid: Unsaid { held, aliases },
+                ..draft(1, Resource::Sender(named.clone()))
+            };
+            completed(&[draft], &known).remove(0).resource
+        };
+        let both = Sender {
+            display_name: "A".to_owned(),
+            ..stored
+        };
+        assert_eq!(over(true, true), Resource::Sender(both));
+        assert_eq!(over(false, false), Resource::Sender(named.clone()));
     }
 
     #[test]

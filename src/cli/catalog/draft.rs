@@ -92,6 +92,37 @@ pub(super) struct Draft {
     pub(super) line: usize,
     pub(super) business_id: String,
     pub(super) resource: Resource,
+    pub(super) unsaid: Unsaid,
+}
+
+/// What the file does not say of a sender, and what therefore stays as the server has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Unsaid {
+    pub(super) held: bool,
+    pub(super) aliases: bool,
+}
+
+impl Draft {
+    /// What it is known by: its business, its kind and its name.
+    pub(super) fn name(&self) -> (String, String) {
+        (self.business_id.clone(), self.resource.to_string())
+    }
+
+    /// The draft with what stays as it is stored: an update replaces the whole sender.
+    pub(super) fn over(&self, stored: &Resource) -> Self {
+        let mut draft = self.clone();
+        if let (Resource::Sender(sender), Resource::Sender(stored)) = (&mut draft.resource, stored)
+        {
+            if self.unsaid.held {
+                sender.held = stored.held;
+                sender.held_reason.clone_from(&stored.held_reason);
+            }
+            if self.unsaid.aliases {
+                sender.aliases.clone_from(&stored.aliases);
+            }
+        }
+        draft
+    }
 }
 
 /// Reads a file, in the order in which it can be applied.
@@ -121,6 +152,7 @@ fn of_business(draft: &BusinessDraft) -> Vec<Draft> {
         line,
         business_id: id.to_string(),
         resource: resource.normal(),
+        unsaid: Unsaid::default(),
     };
     let business = &draft.business;
     let business = place(
@@ -128,8 +160,17 @@ fn of_business(draft: &BusinessDraft) -> Vec<Draft> {
         Resource::Business(wire::write_business(&business.value)),
     );
     let senders = draft.senders.iter();
-    let senders =
-        senders.map(|d| place(d.line, Resource::Sender(wire::write_sender(id, &d.value))));
+    let senders = senders.map(|d| {
+        let sender = wire::write_sender(id, &d.value.sender);
+        let unsaid = Unsaid {
+            held: !d.value.says_held,
+            aliases: !d.value.says_aliases,
+        };
+        Draft {
+            unsaid,
+            ..place(d.line, Resource::Sender(sender))
+        }
+    });
     let purposes = draft.purposes.iter();
     let purposes =
         purposes.map(|d| place(d.line, Resource::Purpose(wire::write_purpose(id, &d.value))));

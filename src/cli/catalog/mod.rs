@@ -15,7 +15,8 @@ use super::{Exit, Globals};
 #[derive(Debug, Subcommand)]
 pub(super) enum CatalogCommand {
     /// Bring the server's catalogue to what a file says. Applying it again changes nothing; what
-    /// the file does not name stays.
+    /// the file does not name stays, and so do a sender's aliases and whether it is held where the
+    /// file does not say: only `held = false` releases one.
     #[command(after_help = "\
 Examples:
   consentgate catalog apply catalog.toml --dry-run

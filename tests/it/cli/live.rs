@@ -247,6 +247,21 @@ fn a_catalogue_is_applied_again_and_changed(gate: &Gate, directory: &Path) {
     assert_eq!(results(held, ""), Vec::<String>::new());
     let check = "check NUMBER --business acme --purpose offers --sender 109214078543301";
     assert_eq!(gate.json(check, 1)["reasons"][0], "SENDER_HELD");
+    // A file that does not say so does not release it; one that says so does.
+    assert_eq!(results(example, ""), Vec::<String>::new());
+    assert_eq!(gate.json(check, 1)["reasons"][0], "SENDER_HELD");
+    let without = directory.join("without.toml");
+    let alias = "aliases = [\"whatsapp:+493023125014\"]\n";
+    assert!(text.contains(alias));
+    let released = format!("{sender}held = false\n");
+    fs::write(&without, text.replace(sender, &released).replace(alias, "")).unwrap();
+    let without = without.to_str().unwrap();
+    assert_eq!(results(without, ""), ["sender 109214078543301 updated"]);
+    let shown = gate.json("catalog show --business acme", 0);
+    let first = &shown["businesses"][0]["senders"][0];
+    assert_eq!(first["aliases"][0], "whatsapp:+493023125014", "{first}");
+    assert_ne!(gate.json(check, 1)["reasons"][0], "SENDER_HELD");
+    assert_eq!(results(held, ""), ["sender 109214078543301 updated"]);
 
     let changed = directory.join("changed.toml");
     let (before, after) = text.split_once("notice_id = ").unwrap();

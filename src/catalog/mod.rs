@@ -6,6 +6,7 @@
 //! Nothing is ever removed: what is gone could not prove what was once consented to.
 
 pub mod apply;
+mod decide;
 pub mod file;
 mod fold;
 pub mod validate;
@@ -225,28 +226,10 @@ impl Catalog {
     pub async fn create_business(&self, given: Business) -> Result<(Business, Done), Error> {
         refuse(validate::business(&given))?;
         self.change(|snapshot, now| {
-            let given = Business {
-                create_time: now,
-                update_time: now,
-                ..given.clone()
-            };
-            match snapshot
-                .business(&given.business_id)
-                .map(|known| &known.catalog().business)
-            {
-                None => Ok((
-                    Some(Change::Business(given.clone())),
-                    (given, Done::Created),
-                )),
-                Some(known) => {
-                    let same = Business {
-                        create_time: known.create_time,
-                        update_time: known.update_time,
-                        ..given
-                    };
-                    unchanged(known, &same, || format!("business `{}`", known.business_id))
-                }
-            }
+            let known = snapshot.business(&given.business_id);
+            let known = known.map(|known| &known.catalog().business);
+            let name = || format!("business `{}`", given.business_id);
+            decide::create(&given, known, now, name, |_| Ok(()), Change::Business)
         })
         .await
     }
@@ -256,22 +239,7 @@ impl Catalog {
         refuse(validate::business(&given))?;
         self.change(|snapshot, now| {
             let known = &known(snapshot, &given.business_id)?.catalog().business;
-            let kept = Business {
-                create_time: known.create_time,
-                update_time: known.update_time,
-                ..given.clone()
-            };
-            if kept == *known {
-                return Ok((None, (kept, Done::Unchanged)));
-            }
-            let changed = Business {
-                update_time: now,
-                ..kept
-            };
-            Ok((
-                Some(Change::Business(changed.clone())),
-                (changed, Done::Updated),
-            ))
+            decide::update(&given, known, now, |_| Ok(()), Change::Business)
         })
         .await
     }
@@ -285,26 +253,10 @@ impl Catalog {
         refuse(validate::sender(&given))?;
         self.change(|snapshot, now| {
             let catalog = known(snapshot, business)?.catalog();
-            let given = Sender {
-                create_time: now,
-                update_time: now,
-                ..given.clone()
-            };
-            if let Some(known) = catalog.senders.get(&given.sender_id) {
-                let (create_time, update_time) = (known.create_time, known.update_time);
-                let same = Sender {
-                    create_time,
-                    update_time,
-                    ..given
-                };
-                return unchanged(known, &same, || format!("sender `{}`", known.sender_id));
-            }
-            refuse_taken_name(&given, catalog)?;
-            let change = Change::Sender {
-                business_id: business.clone(),
-                sender: given.clone(),
-            };
-            Ok((Some(change), (given, Done::Created)))
+            let known = catalog.senders.get(&given.sender_id);
+            let name = || format!("sender `{}`", given.sender_id);
+            let sound = |sender: &Sender| refuse_taken_name(sender, catalog);
+            decide::create(&given, known, now, name, sound, of_sender(business))
         })
         .await
     }
@@ -318,28 +270,10 @@ impl Catalog {
         refuse(validate::sender(&given))?;
         self.change(|snapshot, now| {
             let catalog = known(snapshot, business)?.catalog();
-            let known = catalog
-                .senders
-                .get(&given.sender_id)
-                .ok_or_else(|| missing("sender", &given.sender_id))?;
-            let kept = Sender {
-                create_time: known.create_time,
-                update_time: known.update_time,
-                ..given.clone()
-            };
-            if kept == *known {
-                return Ok((None, (kept, Done::Unchanged)));
-            }
-            refuse_taken_name(&kept, catalog)?;
-            let changed = Sender {
-                update_time: now,
-                ..kept
-            };
-            let change = Change::Sender {
-                business_id: business.clone(),
-                sender: changed.clone(),
-            };
-            Ok((Some(change), (changed, Done::Updated)))
+            let known = catalog.senders.get(&given.sender_id);
+            let known = known.ok_or_else(|| missing("sender", &given.sender_id))?;
+            let sound = |sender: &Sender| refuse_taken_name(sender, catalog);
+            decide::update(&given, known, now, sound, of_sender(business))
         })
         .await
     }
@@ -352,26 +286,12 @@ impl Catalog {
     ) -> Result<(Purpose, Done), Error> {
         refuse(validate::purpose(&given))?;
         self.change(|snapshot, now| {
-            let catalog = known(snapshot, business)?.catalog();
-            let given = Purpose {
-                create_time: now,
-                update_time: now,
-                ..given.clone()
-            };
-            if let Some(known) = catalog.purposes.get(&given.key) {
-                let (create_time, update_time) = (known.create_time, known.update_time);
-                let same = Purpose {
-                    create_time,
-                    update_time,
-                    ..given
-                };
-                return unchanged(known, &same, || format!("purpose `{}`", known.key));
-            }
-            let change = Change::Purpose {
-                business_id: business.clone(),
-                purpose: given.clone(),
-            };
-            Ok((Some(change), (given, Done::Created)))
+            let known = known(snapshot, business)?
+                .catalog()
+                .purposes
+                .get(&given.key);
+            let name = || format!("purpose `{}`", given.key);
+            decide::create(&given, known, now, name, |_| Ok(()), of_purpose(business))
         })
         .await
     }
@@ -385,34 +305,13 @@ impl Catalog {
     ) -> Result<(Purpose, Done), Error> {
         refuse(validate::purpose(&given))?;
         self.change(|snapshot, now| {
-            let catalog = known(snapshot, business)?.catalog();
-            let known = catalog
+            let known = known(snapshot, business)?
+                .catalog()
                 .purposes
-                .get(&given.key)
-                .ok_or_else(|| missing("purpose", &given.key))?;
-            let kept = Purpose {
-                create_time: known.create_time,
-                update_time: known.update_time,
-                ..given.clone()
-            };
-            if kept == *known {
-                return Ok((None, (kept, Done::Unchanged)));
-            }
-            if kept.message_class.stricter(known.message_class) != kept.message_class {
-                return Err(invalid(
-                    "message_class",
-                    format!("may only become stricter than {}", known.message_class),
-                ));
-            }
-            let changed = Purpose {
-                update_time: now,
-                ..kept
-            };
-            let change = Change::Purpose {
-                business_id: business.clone(),
-                purpose: changed.clone(),
-            };
-            Ok((Some(change), (changed, Done::Updated)))
+                .get(&given.key);
+            let known = known.ok_or_else(|| missing("purpose", &given.key))?;
+            let sound = |purpose: &Purpose| refuse_laxer_class(purpose, known);
+            decide::update(&given, known, now, sound, of_purpose(business))
         })
         .await
     }
@@ -425,23 +324,14 @@ impl Catalog {
     ) -> Result<(Notice, Done), Error> {
         self.change(|snapshot, now| {
             let catalog = known(snapshot, business)?.catalog();
-            let given = Notice {
-                create_time: now,
-                ..given.clone()
-            };
-            if let Some(known) = catalog.notices.get(&given.name) {
-                let same = Notice {
-                    create_time: known.create_time,
-                    ..given
-                };
-                return unchanged(known, &same, || format!("notice {}", known.name));
-            }
-            refuse(validate::notice(&given, catalog))?;
-            let change = Change::Notice {
+            let known = catalog.notices.get(&given.name);
+            let name = || format!("notice {}", given.name);
+            let sound = |notice: &Notice| refuse(validate::notice(notice, catalog));
+            let change = |notice| Change::Notice {
                 business_id: business.clone(),
-                notice: given.clone(),
+                notice,
             };
-            Ok((Some(change), (given, Done::Created)))
+            decide::create(&given, known, now, name, sound, change)
         })
         .await
     }
@@ -464,15 +354,6 @@ fn missing(kind: &str, name: impl std::fmt::Display) -> Error {
     }
 }
 
-fn invalid(field: &str, message: String) -> Error {
-    Error::Invalid {
-        faults: vec![Fault {
-            field: field.into(),
-            message,
-        }],
-    }
-}
-
 fn refuse(faults: Vec<Fault>) -> Result<(), Error> {
     if faults.is_empty() {
         Ok(())
@@ -490,17 +371,29 @@ fn refuse_taken_name(sender: &Sender, catalog: &BusinessCatalog) -> Result<(), E
     }
 }
 
-type Decided<T> = (Option<Change>, (T, Done));
+fn refuse_laxer_class(given: &Purpose, known: &Purpose) -> Result<(), Error> {
+    if given.message_class.stricter(known.message_class) == given.message_class {
+        return Ok(());
+    }
+    Err(Error::Invalid {
+        faults: vec![Fault {
+            field: "message_class".into(),
+            message: format!("may only become stricter than {}", known.message_class),
+        }],
+    })
+}
 
-fn unchanged<T: Clone + PartialEq>(
-    known: &T,
-    given: &T,
-    what: impl FnOnce() -> String,
-) -> Result<Decided<T>, Error> {
-    if known == given {
-        Ok((None, (known.clone(), Done::Unchanged)))
-    } else {
-        Err(Error::AlreadyExists { what: what() })
+fn of_sender(business: &BusinessId) -> impl FnOnce(Sender) -> Change {
+    |sender| Change::Sender {
+        business_id: business.clone(),
+        sender,
+    }
+}
+
+fn of_purpose(business: &BusinessId) -> impl FnOnce(Purpose) -> Change {
+    |purpose| Change::Purpose {
+        business_id: business.clone(),
+        purpose,
     }
 }
 

@@ -198,7 +198,7 @@ where
                 method,
                 span,
                 started,
-                code: code.or(None),
+                code,
                 open: true,
             };
             Ok(response.map(|body| Counted {

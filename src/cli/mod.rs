@@ -13,6 +13,7 @@ mod explain;
 mod failure;
 mod fields;
 mod json;
+mod keys;
 mod maintain;
 mod output;
 mod policy;
@@ -159,6 +160,9 @@ Examples:
     /// Examine the ledger itself. Opens the database.
     #[command(subcommand)]
     Ledger(maintain::LedgerCommand),
+    /// Make a keyring.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Print the settings in effect and who set them, secrets hidden.
     #[command(after_help = "\
 Examples:
@@ -236,6 +240,7 @@ fn execute(command: Command, globals: &Globals, output: &mut Output) -> anyhow::
         Command::Serve(flags) => maintain::serve(&runtime, &flags),
         Command::Migrate(flags) => maintain::migrate(&runtime, &flags, output),
         Command::Ledger(command) => maintain::ledger(&runtime, command, output),
+        Command::Keys(command) => keys::run(command, output),
         Command::Config(args) => maintain::config(&args, output),
         Command::Policy(command) => policy::run(command, output),
         Command::Check(args) => runtime.block_on(check::check(args, globals, output)),

@@ -1,6 +1,6 @@
 //! Where a keyring comes from: a file, an environment variable or a command.
 //!
-//! A new SQLite database gets a new key file beside it; nothing else ever creates a key, because a
+//! A new SQLite database gets a new key file beside it; nothing else creates a key unasked, because a
 //! second keyring over an old database is a second, empty world. A key file that others may read is
 //! refused.
 

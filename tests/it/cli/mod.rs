@@ -10,8 +10,11 @@ mod policy;
 use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use consentgate::keys::Keyring;
 
 /// The binary with these arguments, away from this process's settings.
 fn command(arguments: &[&str]) -> Command {
@@ -77,6 +80,7 @@ fn every_command_explains_itself() {
         "catalog",
         "policy",
         "ledger",
+        "keys",
         "config",
         "completions",
     ] {
@@ -125,6 +129,47 @@ fn each_shell_gets_its_completions() {
         );
     }
     assert_eq!(run(&["completions", "dos"]).code, 2);
+}
+
+#[test]
+fn a_keyring_is_made_for_its_owner_alone_and_never_over_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let generate = |format: &str| -> Ran {
+        let mut command = command(&["keys", "generate", "--out", "gate.key", "--output", format]);
+        command.current_dir(&directory).output().unwrap().into()
+    };
+    let made = generate("table");
+    assert_eq!((made.code, made.err.as_str()), (0, ""));
+    assert!(
+        made.out.starts_with("gate.key: a new keyring"),
+        "{}",
+        made.out
+    );
+    let path = directory.path().join("gate.key");
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "{mode:o}");
+    let keyring = fs::read_to_string(&path).unwrap();
+    Keyring::parse(&keyring).unwrap();
+    assert!(!made.out.contains(keyring.lines().nth(1).unwrap()));
+
+    let refused = generate("json");
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""));
+    let said = "cannot create the key file `gate.key`: File exists";
+    assert!(refused.err.contains(said), "{}", refused.err);
+    assert_eq!(fs::read_to_string(&path).unwrap(), keyring);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(generate("json").out, "{\"key_file\":\"gate.key\"}\n");
+}
+
+#[test]
+fn a_keyring_can_be_printed_for_a_key_store() {
+    let one = run(&["keys", "generate"]);
+    assert_eq!((one.code, one.err.as_str()), (0, ""));
+    let one = Keyring::parse(&one.out).unwrap();
+    let other = run(&["keys", "generate", "--output", "json"]);
+    let other: serde_json::Value = serde_json::from_str(&other.out).unwrap();
+    let other = Keyring::parse(other["keyring"].as_str().unwrap()).unwrap();
+    assert_ne!(one.check_value(), other.check_value());
 }
 
 #[test]

@@ -14,7 +14,6 @@ pub mod address;
 pub mod id;
 pub mod phone;
 
-pub mod activity;
 pub mod event;
 pub mod vocabulary;
 

@@ -1,4 +1,5 @@
-//! A ledger that times every call of another one, and waits for none of them without end.
+//! A ledger that times every call of another one, and waits for none of them without end. The same
+//! for the activity beside it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,18 +7,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::activity::{ActivityStore, Kind};
 use super::{
     Append, Appended, Error, Ledger, Loaded, Meta, Offset, Partition, Position, Recorded, Rpc,
     StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord, Touch,
 };
-use crate::domain::id::{BusinessId, SubjectId};
+use crate::domain::activity::{Activity, Sent, Wanted};
+use crate::domain::id::{BusinessId, EventId, SenderId, SubjectId};
 use crate::domain::time::Timestamp;
 use crate::telemetry::{LedgerOperation, Metrics, Outcome};
 
 /// Times the calls that serve requests; passes the rest on.
 #[derive(Debug)]
-pub struct Measured {
-    inner: Arc<dyn Ledger>,
+pub struct Measured<T: ?Sized> {
+    inner: Arc<T>,
     metrics: Metrics,
     /// Longest time for one call: a connection may be cut without either end noticing, and then
     /// the database's own time limits never speak.
@@ -28,8 +31,8 @@ pub struct Measured {
 #[error("no answer within {0:?}")]
 struct NoAnswer(Duration);
 
-impl Measured {
-    pub fn new(inner: Arc<dyn Ledger>, metrics: Metrics, limit: Duration) -> Self {
+impl<T: ?Sized> Measured<T> {
+    pub fn new(inner: Arc<T>, metrics: Metrics, limit: Duration) -> Self {
         Self {
             inner,
             metrics,
@@ -37,22 +40,22 @@ impl Measured {
         }
     }
 
-    async fn within<T: Send>(
+    async fn within<A: Send>(
         &self,
-        call: impl Future<Output = Result<T, Error>> + Send,
-    ) -> Result<T, Error> {
+        call: impl Future<Output = Result<A, Error>> + Send,
+    ) -> Result<A, Error> {
         match tokio::time::timeout(self.limit, call).await {
             Ok(result) => result,
             Err(_) => Err(Error::Unavailable(NoAnswer(self.limit).into())),
         }
     }
 
-    async fn time<T: Send>(
+    async fn time<A: Send>(
         &self,
         operation: LedgerOperation,
-        call: impl Future<Output = Result<T, Error>> + Send,
-    ) -> Result<T, Error> {
-        let outcome = |result: &Result<T, Error>| match result {
+        call: impl Future<Output = Result<A, Error>> + Send,
+    ) -> Result<A, Error> {
+        let outcome = |result: &Result<A, Error>| match result {
             Ok(_) => Outcome::Ok,
             Err(_) => Outcome::Error,
         };
@@ -63,7 +66,7 @@ impl Measured {
 }
 
 #[async_trait]
-impl Ledger for Measured {
+impl Ledger for Measured<dyn Ledger> {
     async fn facts(&self, subjects: &[SubjectRef]) -> Result<Vec<Loaded>, Error> {
         self.time(LedgerOperation::Facts, self.inner.facts(subjects))
             .await
@@ -178,5 +181,76 @@ impl Ledger for Measured {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+}
+
+#[async_trait]
+impl ActivityStore for Measured<dyn ActivityStore> {
+    async fn activity(
+        &self,
+        subjects: &[SubjectRef],
+        wanted: Wanted<'_>,
+    ) -> Result<Vec<Activity>, Error> {
+        self.time(
+            LedgerOperation::Activity,
+            self.inner.activity(subjects, wanted),
+        )
+        .await
+    }
+
+    async fn note_inbound(
+        &self,
+        subjects: &[SubjectRef],
+        sender: &SenderId,
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        self.time(
+            LedgerOperation::Note,
+            self.inner.note_inbound(subjects, sender, at),
+        )
+        .await
+    }
+
+    async fn note_send(
+        &self,
+        subjects: &[SubjectRef],
+        sent: &Sent,
+        message: &[u8; 16],
+    ) -> Result<bool, Error> {
+        self.time(
+            LedgerOperation::Note,
+            self.inner.note_send(subjects, sent, message),
+        )
+        .await
+    }
+
+    async fn forget_activity(
+        &self,
+        kind: Kind,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, Error> {
+        self.within(self.inner.forget_activity(kind, before, limit))
+            .await
+    }
+
+    async fn take_permit(
+        &self,
+        opt_out: EventId,
+        request: &[u8; 16],
+        at: Timestamp,
+    ) -> Result<bool, Error> {
+        let outcome = |result: &Result<bool, Error>| match result {
+            Ok(true) => Outcome::Ok,
+            Ok(false) => Outcome::Conflict,
+            Err(_) => Outcome::Error,
+        };
+        self.metrics
+            .time_ledger(
+                LedgerOperation::Note,
+                self.within(self.inner.take_permit(opt_out, request, at)),
+                outcome,
+            )
+            .await
     }
 }

@@ -5,9 +5,13 @@
 //! no transaction crosses the trait and a lost race is an ordinary value. Subjects are spread over
 //! partitions; each is a dense sequence of offsets in the order of commits.
 //!
+//! Beside the events the same database keeps activity ([`activity`]): what changes with every
+//! message and proves nothing.
+//!
 //! The ledger does not know what an event means beyond folding it, decides nothing, and never sees
 //! a phone number: addresses arrive as keyed hashes, everything personal arrives sealed.
 
+pub mod activity;
 pub mod measured;
 pub mod postgres;
 pub mod replay;

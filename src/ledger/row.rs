@@ -12,10 +12,12 @@ use super::{
     Error, Ledger, Meta, Offset, Partition, Position, Recorded, Rpc, StoredAnswer, StoredSubject,
     Subject, SubjectRef, SystemRecord, Version, sort_error,
 };
+use crate::domain::activity::{Activity, MOST_SENDS, Sent};
 use crate::domain::event::Event;
 use crate::domain::facts::{FOLD_VERSION, Facts};
-use crate::domain::id::{BusinessId, SubjectId};
+use crate::domain::id::{BusinessId, EventId, PurposeKey, SubjectId};
 use crate::domain::time::Timestamp;
+use crate::domain::vocabulary::MessageClass;
 
 /// Columns of a row by name, of whichever driver. Numbers are selected as 64 bits.
 pub(super) trait Columns {
@@ -91,7 +93,7 @@ pub(super) fn loaded(
     if row.is_null("subject_id").map_err(sort_error)? {
         return Ok((as_of, None));
     }
-    let key = format!("partition {partition}, key {}", HEXLOWER.encode(&asked.key));
+    let key = shown(asked);
     let id = row.id("subject_id").map_err(unreadable("subject", &key))?;
     Ok((as_of, Some(subject(row, &asked.business, SubjectId(id))?)))
 }
@@ -263,6 +265,90 @@ pub(super) fn system_record(row: &impl Columns) -> Result<SystemRecord, Error> {
         recorded_at: Timestamp::from_micros(row.number("recorded_at").map_err(&fault)?),
         body: row.text("body").map_err(&fault)?,
     })
+}
+
+/// Reads service windows into what was found of the subjects: column `n` counts them from 1.
+pub(super) fn windows(
+    rows: &[impl Columns],
+    asked: &[SubjectRef],
+    found: &mut [Activity],
+) -> Result<(), Error> {
+    const TABLE: &str = "service_window";
+    for row in rows {
+        let (index, subject) = numbered(row, TABLE, asked)?;
+        let key = shown(subject);
+        let last_inbound = row
+            .number("last_inbound")
+            .map_err(unreadable(TABLE, &key))?;
+        found[index].last_inbound = Some(Timestamp::from_micros(last_inbound));
+    }
+    Ok(())
+}
+
+/// Reads sends, newest first, into what was found of the subjects: column `n` counts them from 1.
+pub(super) fn sends(
+    rows: &[impl Columns],
+    asked: &[SubjectRef],
+    found: &mut [Activity],
+) -> Result<(), Error> {
+    const TABLE: &str = "message_send";
+    for row in rows {
+        let (index, subject) = numbered(row, TABLE, asked)?;
+        let sends = &mut found[index].sends;
+        if sends.len() == MOST_SENDS {
+            continue;
+        }
+        let key = shown(subject);
+        let fault = unreadable(TABLE, &key);
+        let purpose = PurposeKey::parse(&row.text("purpose").map_err(&fault)?)
+            .map_err(|fault| Error::corrupt(TABLE, &key, fault))?;
+        let class = u8::try_from(row.number("class").map_err(&fault)?).ok();
+        let class = class
+            .and_then(MessageClass::from_code)
+            .ok_or_else(|| Error::corrupt(TABLE, &key, "not a class of messages"))?;
+        sends.push(Sent {
+            purpose,
+            class,
+            at: Timestamp::from_micros(row.number("sent_at").map_err(&fault)?),
+        });
+    }
+    Ok(())
+}
+
+/// Which of the subjects a row is of.
+fn numbered<'a>(
+    row: &impl Columns,
+    table: &'static str,
+    asked: &'a [SubjectRef],
+) -> Result<(usize, &'a SubjectRef), Error> {
+    let number = row.number("n").map_err(sort_error)?;
+    let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
+    let Some(subject) = asked.get(index) else {
+        return Err(Error::corrupt(table, number, "nobody asked for it"));
+    };
+    let key = shown(subject);
+    // INVARIANT: keys are derived per business, so this cannot differ; it is the second wall.
+    let business = row.text("business_id").map_err(unreadable(table, &key))?;
+    if business != subject.business.as_str() {
+        return Err(Error::corrupt(table, key, "belongs to another business"));
+    }
+    Ok((index, subject))
+}
+
+fn shown(subject: &SubjectRef) -> String {
+    let (partition, key) = (subject.partition.0, HEXLOWER.encode(&subject.key));
+    format!("partition {partition}, key {key}")
+}
+
+/// Whether the permit of an opt-out is this request's.
+pub(super) fn has_permit(
+    row: &impl Columns,
+    opt_out: EventId,
+    request: &[u8; 16],
+) -> Result<bool, Error> {
+    const TABLE: &str = "opt_out_permit";
+    let holder = row.bytes("request").map_err(unreadable(TABLE, &opt_out))?;
+    Ok(hash16(&holder, TABLE, &opt_out)? == *request)
 }
 
 fn partition_numbered(

@@ -51,10 +51,14 @@ pub enum LedgerOperation {
     History,
     Changes,
     Heads,
+    /// Reading what happened lately.
+    Activity,
+    /// Noting what happened just now.
+    Note,
 }
 
 impl LedgerOperation {
-    const COUNT: usize = 5;
+    const COUNT: usize = 7;
 
     fn name(self) -> &'static str {
         match self {
@@ -63,6 +67,8 @@ impl LedgerOperation {
             Self::History => "history",
             Self::Changes => "changes",
             Self::Heads => "heads",
+            Self::Activity => "activity",
+            Self::Note => "note",
         }
     }
 }

@@ -240,7 +240,9 @@ fn comments_of_sqlite() -> BTreeMap<(String, Option<String>), String> {
         let mut table: Option<String> = None;
         for line in text.lines().map(str::trim) {
             let comment = above.take();
-            if let Some(text) = line.strip_prefix("-- ") {
+            if let Some((what, text)) = restated(line) {
+                comments.insert(what, text);
+            } else if let Some(text) = line.strip_prefix("-- ") {
                 above = Some(text.to_owned());
             } else if let Some(rest) = line.strip_prefix("CREATE TABLE ") {
                 let name = rest.trim_end_matches(" (").to_owned();
@@ -262,4 +264,13 @@ fn comments_of_sqlite() -> BTreeMap<(String, Option<String>), String> {
         assert_eq!(table, None, "a table has no end");
     }
     comments
+}
+
+/// What a later migration says of a column that an earlier one made, in PostgreSQL's words.
+fn restated(line: &str) -> Option<((String, Option<String>), String)> {
+    let rest = line.strip_prefix("-- COMMENT ON COLUMN ")?;
+    let (what, text) = rest.split_once(" IS '")?;
+    let (table, column) = what.split_once('.')?;
+    let text = text.strip_suffix("';")?.replace("''", "'");
+    Some(((table.to_owned(), Some(column.to_owned())), text))
 }

@@ -7,6 +7,7 @@
 //! Until instances keep each other's caches coherent, one instance serves a database: see
 //! [`ServingLock`].
 
+mod activity;
 mod append;
 mod serving;
 

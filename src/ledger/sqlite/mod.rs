@@ -4,6 +4,7 @@
 //! survives a power cut. A lock file beside the database keeps a second process out; the system
 //! releases it when the process dies.
 
+mod activity;
 mod append;
 mod lock;
 

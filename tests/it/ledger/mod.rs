@@ -4,6 +4,7 @@
 //! Every case is a function of a [`Store`], a ledger of its own. A case that is missing from the list is dead code,
 //! which clippy refuses. Rows are damaged and looked at over a second connection, past the ledger.
 
+mod activity;
 mod answers;
 mod append;
 mod damage;
@@ -111,6 +112,19 @@ on_both_databases! {
         a_partition_without_a_head_is_corrupt,
         a_damaged_meta_is_corrupt,
         a_damaged_change_of_the_system_is_corrupt,
+    }
+    activity {
+        activity_comes_in_the_order_asked_with_duplicates_and_strangers,
+        activity_is_kept_apart_from_events_and_subjects,
+        activity_of_10000_subjects_comes_in_one_statement,
+        a_window_keeps_the_latest_message_in_whatever_order_they_come,
+        a_send_reported_twice_counts_once,
+        the_newest_sends_are_read_newest_first,
+        a_permit_is_of_the_request_that_took_it,
+        activity_is_forgotten_by_kind_age_and_limit,
+        what_may_still_count_is_not_pruned,
+        damaged_activity_is_corrupt,
+        a_closed_ledger_has_no_activity_to_tell,
     }
     replaying {
         a_good_ledger_has_no_difference,

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use consentgate::domain::activity::Wanted;
 use consentgate::domain::event::Event;
+use consentgate::domain::id::SenderId;
+use consentgate::ledger::activity::{ActivityStore, Kind};
 use consentgate::ledger::postgres::{self, Limits, Postgres, Predecessor, ServingLock};
 use consentgate::ledger::{
     Appended, Error, Ledger, Offset, OpenError, Position, Rpc, Touch, replay,
@@ -170,17 +173,12 @@ async fn meet_at_a_head(partition: u16, first: Vec<Draft>, second: Vec<Draft>) -
     holder.run(&head).await;
     let mut raw = Raw::postgres(database.url()).await;
     let mut acts = Vec::new();
-    for (waiting, act) in (1..).zip([first, second]) {
+    for (count, act) in (1..).zip([first, second]) {
         let ledger = Arc::clone(&ledger);
         acts.push(tokio::spawn(
             async move { offer(&act, &*ledger).await.unwrap() },
         ));
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
-                   AND datname = current_database()";
-        eventually(Duration::from_secs(10), "it waits", async || {
-            (raw.number(sql).await == waiting).then_some(())
-        })
-        .await;
+        waiting(&mut raw, count).await;
     }
     holder.run("COMMIT").await;
     let second = acts.pop().unwrap();
@@ -208,6 +206,53 @@ async fn an_act_uses_its_key_after_it_has_locked_all_heads() {
     let results = meet_at_a_head(9, one, both).await;
     let one_first = Appended::At(vec![at(9, 1)]);
     assert_eq!(results, [one_first, Appended::KeyUsed]);
+}
+
+#[tokio::test]
+async fn a_window_that_is_renewed_while_it_is_forgotten_stays() {
+    let database = migrated().await;
+    let ledger = Arc::new(Postgres::open(database.url(), LIMITS).await.unwrap());
+    let (subject, shop) = (
+        [Person::new(1, 7).subject],
+        SenderId::parse("shop").unwrap(),
+    );
+    ledger
+        .note_inbound(&subject, &shop, minute(1))
+        .await
+        .unwrap();
+    let mut renewing = Raw::postgres(database.url()).await;
+    renewing.run("BEGIN").await;
+    let renew = format!(
+        "UPDATE service_window SET last_inbound = {}",
+        minute(9).as_micros()
+    );
+    renewing.run(&renew).await;
+    let forgetting = Arc::clone(&ledger);
+    let forgetting = tokio::spawn(async move {
+        let forgotten = forgetting.forget_activity(Kind::Windows, minute(5), 10);
+        forgotten.await.unwrap()
+    });
+    let mut raw = Raw::postgres(database.url()).await;
+    waiting(&mut raw, 1).await;
+    renewing.run("COMMIT").await;
+
+    assert_eq!(forgetting.await.unwrap(), 0);
+    let wanted = Wanted {
+        window_of: Some(&shop),
+        sends_since: None,
+    };
+    let found = ledger.activity(&subject, wanted).await.unwrap();
+    assert_eq!(found[0].last_inbound, Some(minute(9)));
+}
+
+/// Waits until so many statements wait for a row of this database.
+async fn waiting(raw: &mut Raw, count: i64) {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+               AND datname = current_database()";
+    eventually(Duration::from_secs(10), "they wait", async || {
+        (raw.number(sql).await == count).then_some(())
+    })
+    .await;
 }
 
 /// One test of three promises, since a server that crashes durably takes seconds to start.

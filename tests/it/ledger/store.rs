@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consentgate::ledger::Ledger;
+use consentgate::ledger::activity::ActivityStore;
 use consentgate::ledger::postgres::{self, Limits, Postgres};
 use consentgate::ledger::sqlite::{Migrate, Sqlite};
 use data_encoding::HEXLOWER;
@@ -25,6 +26,7 @@ pub const LIMITS: Limits = Limits {
 /// A migrated, empty ledger that one test has to itself.
 pub struct Store {
     pub ledger: Arc<dyn Ledger>,
+    pub activity: Arc<dyn ActivityStore>,
     place: Place,
 }
 
@@ -53,9 +55,10 @@ pub struct Column {
 impl Store {
     pub async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let ledger = open_sqlite(&file_in(&directory)).await;
+        let ledger = Arc::new(open_sqlite(&file_in(&directory)).await);
         Self {
-            ledger: Arc::new(ledger),
+            activity: ledger.clone(),
+            ledger,
             place: Place::Sqlite(directory),
         }
     }
@@ -64,8 +67,10 @@ impl Store {
         let database = database().await;
         postgres::migrate(database.url(), LIMITS).await.unwrap();
         let ledger = Postgres::open(database.url(), LIMITS).await.unwrap();
+        let ledger = Arc::new(ledger);
         Self {
-            ledger: Arc::new(ledger),
+            activity: ledger.clone(),
+            ledger,
             place: Place::Postgres(database),
         }
     }

@@ -1,0 +1,200 @@
+//! Activity on SQLite. Each write is one statement, which is a transaction of its own.
+
+use async_trait::async_trait;
+use data_encoding::HEXUPPER;
+
+use super::super::activity::{ActivityStore, Kind, in_lock_order, was_new};
+use super::super::{Error, SubjectRef, row, sort_error};
+use super::Sqlite;
+use crate::domain::activity::{Activity, MOST_SENDS, Sent, Wanted};
+use crate::domain::id::{EventId, SenderId};
+use crate::domain::time::Timestamp;
+
+#[async_trait]
+impl ActivityStore for Sqlite {
+    async fn activity(
+        &self,
+        subjects: &[SubjectRef],
+        wanted: Wanted<'_>,
+    ) -> Result<Vec<Activity>, Error> {
+        let mut found = vec![Activity::default(); subjects.len()];
+        if let Some(sender) = wanted.window_of {
+            self.windows(subjects, sender, &mut found).await?;
+        }
+        if let Some(since) = wanted.sends_since {
+            self.sends(subjects, since, &mut found).await?;
+        }
+        Ok(found)
+    }
+
+    async fn note_inbound(
+        &self,
+        subjects: &[SubjectRef],
+        sender: &SenderId,
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        sqlx::query(
+            "INSERT INTO service_window AS w
+               (partition, subject_key, sender_id, business_id, last_inbound)
+             SELECT a.value ->> 0, unhex(a.value ->> 1), ?2, a.value ->> 2, ?3
+             FROM json_each(?1) AS a WHERE true
+             ON CONFLICT (partition, subject_key, sender_id)
+             DO UPDATE SET last_inbound = excluded.last_inbound
+             WHERE w.last_inbound < excluded.last_inbound",
+        )
+        .bind(as_json(in_lock_order(subjects)))
+        .bind(sender.as_str())
+        .bind(at.as_micros())
+        .execute(&self.writer)
+        .await
+        .map_err(sort_error)?;
+        Ok(())
+    }
+
+    async fn note_send(
+        &self,
+        subjects: &[SubjectRef],
+        sent: &Sent,
+        message: &[u8; 16],
+    ) -> Result<bool, Error> {
+        let subjects = in_lock_order(subjects);
+        let done = sqlx::query(
+            "INSERT INTO message_send
+               (partition, subject_key, message, business_id, purpose, class, sent_at)
+             SELECT a.value ->> 0, unhex(a.value ->> 1), ?2, a.value ->> 2, ?3, ?4, ?5
+             FROM json_each(?1) AS a WHERE true
+             ON CONFLICT (partition, subject_key, message) DO NOTHING",
+        )
+        .bind(as_json(subjects.iter().copied()))
+        .bind(message.as_slice())
+        .bind(sent.purpose.as_str())
+        .bind(sent.class.code())
+        .bind(sent.at.as_micros())
+        .execute(&self.writer)
+        .await
+        .map_err(sort_error)?;
+        Ok(was_new(&subjects, done.rows_affected()))
+    }
+
+    async fn forget_activity(
+        &self,
+        kind: Kind,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, Error> {
+        let statement = match kind {
+            Kind::Sends => {
+                "DELETE FROM message_send WHERE rowid IN
+                   (SELECT rowid FROM message_send WHERE sent_at < ?1 LIMIT ?2)"
+            }
+            Kind::Windows => {
+                "DELETE FROM service_window WHERE rowid IN
+                   (SELECT rowid FROM service_window WHERE last_inbound < ?1 LIMIT ?2)"
+            }
+            Kind::Permits => {
+                "DELETE FROM opt_out_permit WHERE event_id IN
+                   (SELECT event_id FROM opt_out_permit WHERE taken_at < ?1 LIMIT ?2)"
+            }
+        };
+        let done = sqlx::query(statement)
+            .bind(before.as_micros())
+            .bind(limit)
+            .execute(&self.writer)
+            .await
+            .map_err(sort_error)?;
+        Ok(done.rows_affected())
+    }
+
+    async fn take_permit(
+        &self,
+        opt_out: EventId,
+        request: &[u8; 16],
+        at: Timestamp,
+    ) -> Result<bool, Error> {
+        let taken = sqlx::query(
+            "INSERT INTO opt_out_permit (event_id, request, taken_at) VALUES (?1, ?2, ?3)
+             ON CONFLICT (event_id) DO NOTHING",
+        )
+        .bind(opt_out.0)
+        .bind(request.as_slice())
+        .bind(at.as_micros())
+        .execute(&self.writer)
+        .await
+        .map_err(sort_error)?;
+        if taken.rows_affected() == 1 {
+            return Ok(true);
+        }
+        let row = sqlx::query("SELECT request FROM opt_out_permit WHERE event_id = ?1")
+            .bind(opt_out.0)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(sort_error)?;
+        row.map_or(Ok(false), |row| row::has_permit(&row, opt_out, request))
+    }
+}
+
+impl Sqlite {
+    async fn windows(
+        &self,
+        subjects: &[SubjectRef],
+        sender: &SenderId,
+        found: &mut [Activity],
+    ) -> Result<(), Error> {
+        let rows = sqlx::query(
+            "SELECT a.key + 1 AS n, w.business_id, w.last_inbound
+             FROM json_each(?1) AS a
+             JOIN service_window AS w
+               ON w.partition = a.value ->> 0 AND w.subject_key = unhex(a.value ->> 1)
+                 AND w.sender_id = ?2",
+        )
+        .bind(as_json(subjects))
+        .bind(sender.as_str())
+        .fetch_all(&self.readers)
+        .await
+        .map_err(sort_error)?;
+        row::windows(&rows, subjects, found)
+    }
+
+    async fn sends(
+        &self,
+        subjects: &[SubjectRef],
+        since: Timestamp,
+        found: &mut [Activity],
+    ) -> Result<(), Error> {
+        // SQLite cannot limit the rows of each: the time of the last one that counts does it. Of
+        // those of one instant there may be more, which are left out when they are read.
+        let rows = sqlx::query(
+            "SELECT a.n, s.business_id, s.purpose, s.class, s.sent_at
+             FROM (
+               SELECT a.key + 1 AS n, a.value ->> 0 AS partition, unhex(a.value ->> 1) AS subject_key,
+                 coalesce(
+                   (SELECT t.sent_at FROM message_send AS t
+                    WHERE t.partition = a.value ->> 0 AND t.subject_key = unhex(a.value ->> 1)
+                      AND t.sent_at >= ?2
+                    ORDER BY t.sent_at DESC LIMIT 1 OFFSET ?3 - 1), ?2) AS since
+               FROM json_each(?1) AS a) AS a
+             JOIN message_send AS s
+               ON s.partition = a.partition AND s.subject_key = a.subject_key AND s.sent_at >= a.since
+             ORDER BY a.n, s.sent_at DESC, s.message",
+        )
+        .bind(as_json(subjects))
+        .bind(since.as_micros())
+        .bind(i64::try_from(MOST_SENDS).unwrap_or(i64::MAX))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(sort_error)?;
+        row::sends(&rows, subjects, found)
+    }
+}
+
+/// SQLite binds no arrays: the subjects travel as one JSON text of partition, key and business.
+fn as_json<'a>(subjects: impl IntoIterator<Item = &'a SubjectRef>) -> String {
+    let rows: Vec<(u16, String, &str)> = subjects
+        .into_iter()
+        .map(|subject| {
+            let key = HEXUPPER.encode(&subject.key);
+            (subject.partition.0, key, subject.business.as_str())
+        })
+        .collect();
+    serde_json::to_string(&rows).expect("numbers and texts are JSON")
+}

@@ -11,7 +11,9 @@ use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 
 use super::catalog::BusinessCatalog;
+use super::hours;
 use super::id::JurisdictionCode;
+use super::place;
 use super::policy::{Policy, Requirements};
 use super::time::Timestamp;
 
@@ -102,6 +104,9 @@ fn version(policy: &Policy, catalog: &BusinessCatalog, clock_tolerance: Duration
     hash.update(&RULES_VERSION.to_be_bytes());
     hash.update(&clock_tolerance.as_micros().to_be_bytes());
     hash.update(policy.sha256.as_bytes());
+    // Where a number is and what its clocks read decides with them.
+    hash.update(place::sha256().as_bytes());
+    hash.update(hours::tzdb_sha256().as_bytes());
     hash.update(&catalog);
     HEXLOWER.encode(hash.finish().as_ref())
 }

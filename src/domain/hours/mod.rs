@@ -11,11 +11,14 @@ mod zone;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use jiff::civil::{Date, Weekday};
+use jiff::civil::Date;
 use jiff::tz::Offset;
 
 pub use self::opening::{Answer, Clocks, Opening};
 pub use self::zone::{Zone, tzdb_sha256, tzdb_version};
+
+const MONDAY: usize = 0;
+const SUNDAY: usize = 6;
 
 /// Hours in which a message may be sent, on the clock of one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,22 +75,20 @@ impl SendingHours {
 impl SendingHours {
     /// The spans of a day on the local calendar, by its number since 1970-01-01.
     fn spans_on(&self, day: i64) -> Cow<'_, [Span]> {
-        // 1970-01-01 was a Thursday.
-        let weekday = usize::try_from((day + 3).rem_euclid(7)).unwrap_or_default();
-        let mut spans = Cow::Borrowed(self.weekdays[weekday].as_slice());
-        if self.holidays.is_empty() {
-            return spans;
-        }
-        let Some(date) = date(day) else {
-            return Cow::Borrowed(&[]);
-        };
+        let weekday = &self.weekdays[weekday(day)];
+        let mut spans = Cow::Borrowed(weekday.as_slice());
         for calendar in &self.holidays {
-            if calendar.has(date) {
+            if !spans.is_empty() && calendar.has(day) {
                 spans = Cow::Owned(common_spans(&spans, &calendar.spans));
             }
         }
         spans
     }
+}
+
+/// Monday is 0. 1970-01-01 was a Thursday.
+fn weekday(day: i64) -> usize {
+    usize::try_from((day + 3).rem_euclid(7)).unwrap_or_default()
 }
 
 /// The date of a day since 1970-01-01; `None` outside the years −9999 to 9999.
@@ -97,23 +98,25 @@ fn date(day: i64) -> Option<Date> {
 }
 
 impl Holidays {
-    /// Whether the calendar calls this day a holiday.
-    pub fn has(&self, date: Date) -> bool {
-        self.dates.contains(&date) || self.is_fixed(date) || self.hangs_on_easter(date)
+    /// Whether the calendar calls this day since 1970-01-01 a holiday.
+    fn has(&self, day: i64) -> bool {
+        let named = date(day).is_some_and(|date| self.dates.contains(&date));
+        named || self.is_fixed(day) || self.hangs_on_easter(day)
     }
 
-    fn is_fixed(&self, date: Date) -> bool {
-        let named = |date: Date| self.fixed.contains(&(date.month(), date.day()));
-        let moved = self.sunday_moves_to_monday && date.weekday() == Weekday::Monday;
-        named(date) || (moved && date.yesterday().is_ok_and(named))
+    fn is_fixed(&self, day: i64) -> bool {
+        let named = |day: i64| {
+            date(day).is_some_and(|date| self.fixed.contains(&(date.month(), date.day())))
+        };
+        named(day) || (self.sunday_moves_to_monday && weekday(day) == MONDAY && named(day - 1))
     }
 
     /// Goes from the day back to where Easter would be, so that an offset into another year counts.
-    fn hangs_on_easter(&self, date: Date) -> bool {
+    fn hangs_on_easter(&self, day: i64) -> bool {
         self.easter.iter().any(|days| {
-            let back = jiff::Span::new().days(-i64::from(*days));
-            date.checked_add(back)
-                .is_ok_and(|sunday| easter_sunday(sunday.year()) == (sunday.month(), sunday.day()))
+            let sunday = day - i64::from(*days);
+            let is_easter = |date: Date| easter_sunday(date.year()) == (date.month(), date.day());
+            weekday(sunday) == SUNDAY && date(sunday).is_some_and(is_easter)
         })
     }
 }

@@ -18,7 +18,17 @@ pub struct Zone(&'static Known);
 struct Known {
     name: &'static str,
     rules: OnceLock<TimeZone>,
+    changes: OnceLock<Changes>,
 }
+
+/// The changes of a zone's clocks in the years that are asked about, so that a check need not work
+/// them out from the rules: each second at which an offset begins to hold, and the offset. Sorted,
+/// from [`FIRST`] to [`LAST`].
+type Changes = Vec<(i64, i64)>;
+
+/// 2000-01-01 and 2100-01-01.
+const FIRST: i64 = 946_684_800;
+const LAST: i64 = 4_102_444_800;
 
 /// Every zone of the bundled database, sorted by name.
 static ZONES: LazyLock<Vec<Known>> = LazyLock::new(|| {
@@ -26,6 +36,7 @@ static ZONES: LazyLock<Vec<Known>> = LazyLock::new(|| {
         .map(|name| Known {
             name,
             rules: OnceLock::new(),
+            changes: OnceLock::new(),
         })
         .collect();
     zones.sort_by_key(|zone| zone.name);
@@ -47,11 +58,36 @@ impl Zone {
     /// How far the clocks of the zone are ahead of UTC at this second, and the first second after it
     /// at which that may change. Seconds since 1970; `None` outside the years −9999 to 9999.
     pub(super) fn offset(self, second: i64) -> Option<(i64, Option<i64>)> {
+        let changes = self.0.changes.get_or_init(|| self.read_changes());
+        let after = changes.partition_point(|(from, _)| *from <= second);
+        let (before, after) = changes.split_at(after);
+        let (Some((_, offset)), Some((next, _))) = (before.last(), after.first()) else {
+            return self.offset_by_rules(second);
+        };
+        Some((*offset, Some(*next)))
+    }
+
+    fn offset_by_rules(self, second: i64) -> Option<(i64, Option<i64>)> {
         let at = Timestamp::from_second(second).ok()?;
         let rules = self.rules();
         let offset = i64::from(rules.to_offset(at).seconds());
         let next = rules.following(at).next();
         Some((offset, next.map(|change| change.timestamp().as_second())))
+    }
+
+    fn read_changes(self) -> Changes {
+        let mut changes = Vec::new();
+        let mut second = FIRST;
+        while let Some((offset, next)) = self.offset_by_rules(second) {
+            changes.push((second, offset));
+            second = next.unwrap_or(LAST);
+            if second >= LAST {
+                // The end of what is kept, no change: from there on the rules are asked.
+                changes.push((LAST, offset));
+                break;
+            }
+        }
+        changes
     }
 
     pub(super) fn rules(self) -> &'static TimeZone {
@@ -135,8 +171,29 @@ mod tests {
             Some((3_600, Some(1_774_746_000)))
         );
         let tokyo = Zone::named("Asia/Tokyo").unwrap();
-        assert_eq!(tokyo.offset(1_767_225_600), Some((32_400, None)));
+        assert_eq!(tokyo.offset(1_767_225_600), Some((32_400, Some(LAST))));
+        assert_eq!(tokyo.offset(LAST), Some((32_400, None)));
         assert_eq!(tokyo.offset(i64::MAX), None);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_zone_is_what_its_rules_say() {
+        for zone in ZONES.iter().map(Zone) {
+            let steps = (FIRST - 5..LAST + 5).step_by(29_999_999);
+            let kept: Vec<i64> = zone.read_changes().iter().map(|(from, _)| *from).collect();
+            for second in steps.chain(kept).flat_map(|second| [second - 1, second]) {
+                let (offset, next) = zone.offset(second).unwrap();
+                let (expected, change) = zone.offset_by_rules(second).unwrap();
+                assert_eq!(offset, expected, "{zone} at {second}");
+                let within = change.filter(|change| *change < LAST).or(Some(LAST));
+                let is_kept = (FIRST..LAST).contains(&second);
+                assert_eq!(
+                    next,
+                    if is_kept { within } else { change },
+                    "{zone} at {second}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Narrow {
             // A line on standard input makes room.
             Self::Disk => {
                 r#"exec 3<&0; mkdir disk; exec unshare --map-root-user --mount /bin/sh -c '
-                     mount -t tmpfs -o size=2m tmpfs disk && cp catalog.toml disk && cd disk || exit 1
+                     mount -t tmpfs -o size=2m tmpfs disk && cp catalog.toml policy.toml disk && cd disk || exit 1
                      head -c 1000000 /dev/zero >ballast
                      { read -r _ <&3; rm ballast; } >/dev/null 2>&1 &
                      exec "$0" "$@"' "$0" "$@""#

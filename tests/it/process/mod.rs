@@ -51,6 +51,9 @@ text = "May Acme send you special offers on WhatsApp? Reply STOP to end it."
 purposes = ["offers"]
 "#;
 
+/// A policy without sending hours: these gates live by the clock of this machine, and are asked at night as well.
+const POLICY: &str = crate::harness::POLICY;
+
 /// Where the gates of one test live, one after the other: a directory, a database, a key.
 #[derive(Debug)]
 pub struct Place {
@@ -67,6 +70,7 @@ impl Place {
             database: None,
         };
         place.write("catalog.toml", CATALOG);
+        place.write("policy.toml", POLICY);
         place
     }
 
@@ -147,7 +151,7 @@ impl Place {
         command
     }
 
-    /// `serve` on the database and the catalogue of this place, with further arguments.
+    /// `serve` on the database, the policy and the catalogue of this place, with further arguments.
     pub fn serve(&self, arguments: &[&str]) -> Command {
         let mut command = self.serve_without_catalog(arguments);
         command.args(["--catalog", "catalog.toml"]);
@@ -157,7 +161,7 @@ impl Place {
     pub fn serve_without_catalog(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
         self.name_database(&mut command);
-        command.args(arguments);
+        command.args(["--policy", "policy.toml"]).args(arguments);
         command
     }
 
@@ -174,7 +178,8 @@ impl Place {
     pub fn serve_over(&self, cable: &Cable, arguments: &[&str]) -> Command {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
         command.args(["--database", cable.url(), "--key-file", "gate.key"]);
-        command.args(["--catalog", "catalog.toml"]).args(arguments);
+        command.args(["--policy", "policy.toml", "--catalog", "catalog.toml"]);
+        command.args(arguments);
         command
     }
 

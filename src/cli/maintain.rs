@@ -15,7 +15,7 @@ use crate::server;
 #[derive(Debug, Subcommand)]
 pub(super) enum LedgerCommand {
     /// Fold all events again and compare with the stored facts. Changes nothing. Exit code 1 if
-    /// they differ.
+    /// they differ, or if an event does not read; the rest is compared all the same.
     #[command(after_help = "\
 Example:
   consentgate ledger replay --check --database sqlite:consentgate.db")]
@@ -91,6 +91,7 @@ fn report_text(report: &Report) -> String {
         ("partitions", report.partitions.to_string()),
         ("events", report.events.to_string()),
         ("subjects", report.subjects.to_string()),
+        ("corrupt events", report.corrupt.to_string()),
         ("differences", report.differences.len().to_string()),
     ]);
     let mut parts = vec![counts];
@@ -129,6 +130,7 @@ fn report_json(report: &Report) -> Object {
         .with("events", report.events)
         .with("subjects", report.subjects)
         .with("other_fold_version", report.other_fold_version)
+        .with("corrupt", report.corrupt)
         .list("differences", differences)
 }
 
@@ -179,6 +181,7 @@ mod tests {
             events: 40,
             subjects: 7,
             other_fold_version: 1,
+            corrupt: 0,
             differences: vec![Difference {
                 partition: Partition(9),
                 subject: None,
@@ -187,13 +190,13 @@ mod tests {
         };
         assert_eq!(
             report_text(&report),
-            "partitions   2\nevents       40\nsubjects     7\ndifferences  1\n\n\
+            "partitions      2\nevents          40\nsubjects        7\ncorrupt events  0\ndifferences     1\n\n\
              1 subjects were not compared: another version of the fold made their facts\n\n\
              PARTITION  SUBJECT  DIFFERENCE\n9                   offset 3 is followed by 5"
         );
         assert_eq!(
             serde_json::to_string(&report_json(&report)).unwrap(),
-            r#"{"partitions":2,"events":40,"subjects":7,"other_fold_version":1,"differences":[{"partition":9,"difference":"offset 3 is followed by 5"}]}"#
+            r#"{"partitions":2,"events":40,"subjects":7,"other_fold_version":1,"corrupt":0,"differences":[{"partition":9,"difference":"offset 3 is followed by 5"}]}"#
         );
     }
 

@@ -1,11 +1,14 @@
 //! Replay: folding all events again must give exactly the facts that are stored.
 //!
-//! Reads the whole ledger, partition by partition, and reports every difference. It changes
-//! nothing. Memory: the facts of one partition at a time.
+//! Reads the whole ledger, partition by partition, and reports every difference. What does not read is
+//! one, and the rest is compared all the same. It changes nothing. Memory: the facts of one partition
+//! at a time.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 
-use super::{Error, Ledger, Offset, Partition, Position, StoredSubject};
+use super::{Error, Ledger, Offset, Partition, Position, Recorded, StoredSubject};
 use crate::domain::facts::{FOLD_VERSION, Facts};
 use crate::domain::id::SubjectId;
 
@@ -19,6 +22,8 @@ pub struct Report {
     pub subjects: u64,
     /// Subjects whose facts another version of the fold made; compared with nothing.
     pub other_fold_version: u64,
+    /// Events that do not read. Each is a difference too.
+    pub corrupt: u64,
     pub differences: Vec<Difference>,
 }
 
@@ -45,23 +50,20 @@ pub async fn check(ledger: &dyn Ledger) -> Result<Report, Error> {
 }
 
 async fn check_system(ledger: &dyn Ledger, head: Offset, report: &mut Report) -> Result<(), Error> {
-    let mut after = Offset(0);
-    loop {
-        let page = ledger.system_after(after, PAGE).await?;
-        for record in &page {
-            report.events += 1;
-            dense(super::SYSTEM, after, record.offset, report);
-            after = record.offset;
-        }
-        if page.is_empty() {
-            break;
-        }
-    }
     let system = Position {
         partition: super::SYSTEM,
         offset: head,
     };
-    ends_at_head(ledger, system, after, report).await
+    let read = |after, limit| ledger.system_after(after, limit);
+    let last = each(
+        system.partition,
+        read,
+        |record| record.offset,
+        |_| {},
+        report,
+    )
+    .await?;
+    ends_at_head(ledger, system, last, report).await
 }
 
 async fn check_partition(
@@ -71,33 +73,25 @@ async fn check_partition(
 ) -> Result<(), Error> {
     let partition = head.partition;
     let mut folded: BTreeMap<SubjectId, (Facts, i64)> = BTreeMap::new();
-    let mut after = Offset(0);
-    loop {
-        let page = ledger
-            .changes_after(
-                Position {
-                    partition,
-                    offset: after,
-                },
-                PAGE,
-            )
-            .await?;
-        for recorded in &page {
-            report.events += 1;
-            dense(partition, after, recorded.position.offset, report);
-            after = recorded.position.offset;
-            let (facts, count) = folded.entry(recorded.event.subject_id).or_default();
-            facts.apply(&recorded.event);
-            *count += 1;
-        }
-        if page.is_empty() {
-            break;
-        }
-    }
+    let read = |offset, limit| ledger.changes_after(Position { partition, offset }, limit);
+    let fold = |recorded: Recorded| {
+        let (facts, count) = folded.entry(recorded.event.subject_id).or_default();
+        facts.apply(&recorded.event);
+        *count += 1;
+    };
+    let offset = |recorded: &Recorded| recorded.position.offset;
+    let after = each(partition, read, offset, fold, report).await?;
     ends_at_head(ledger, head, after, report).await?;
     let mut key = None;
     loop {
-        let page = ledger.subjects_after(partition, key, PAGE).await?;
+        let page = match ledger.subjects_after(partition, key, PAGE).await {
+            Err(error) if is_of_one_row(&error) => {
+                let what = format!("subjects were not compared: {error}");
+                difference(partition, None, &what, report);
+                return Ok(());
+            }
+            page => page?,
+        };
         for stored in &page {
             key = Some(stored.key);
             report.subjects += 1;
@@ -106,7 +100,14 @@ async fn check_partition(
                 .as_ref()
                 .is_none_or(|(_, count)| *count < stored.version.0)
             {
-                folded = fold_again(ledger, stored).await?;
+                folded = match fold_again(ledger, stored).await {
+                    Err(error) if is_of_one_row(&error) => {
+                        let what = "was not compared: one of its events does not read";
+                        difference(partition, Some(stored.subject_id), what, report);
+                        continue;
+                    }
+                    folded => folded?,
+                };
             }
             compare(partition, stored, folded, report);
         }
@@ -123,6 +124,74 @@ async fn check_partition(
         );
     }
     Ok(())
+}
+
+/// Hands on every row of a partition that reads, and reports those that do not and what is missing
+/// between them. Gives the last offset.
+async fn each<'l, T>(
+    partition: Partition,
+    read: impl Fn(Offset, u32) -> Reading<'l, T>,
+    offset_of: impl Fn(&T) -> Offset,
+    mut hand_on: impl FnMut(T),
+    report: &mut Report,
+) -> Result<Offset, Error> {
+    let mut after = Offset(0);
+    let mut limit = PAGE;
+    // The row at fault, while it is searched for: reading after an offset tells of it until that
+    // offset is its own.
+    let mut fault: Option<Error> = None;
+    let mut before = after;
+    loop {
+        match read(after, limit).await {
+            Err(error) if is_of_one_row(&error) && limit > 1 => limit = 1,
+            Err(error) if is_of_one_row(&error) => {
+                if let Some(found) = fault.take_if(|found| found.to_string() != error.to_string()) {
+                    before = unreadable(partition, before, after, &found, report);
+                }
+                fault = Some(error);
+                after = Offset(after.0 + 1);
+            }
+            page => {
+                let page = page?;
+                if let Some(found) = fault.take() {
+                    before = unreadable(partition, before, after, &found, report);
+                    limit = PAGE;
+                }
+                let is_last = page.is_empty();
+                for row in page {
+                    report.events += 1;
+                    after = offset_of(&row);
+                    dense(partition, before, after, report);
+                    before = after;
+                    hand_on(row);
+                }
+                if is_last {
+                    return Ok(after);
+                }
+            }
+        }
+    }
+}
+
+type Reading<'l, T> = Pin<Box<dyn Future<Output = Result<Vec<T>, Error>> + Send + 'l>>;
+
+fn unreadable(
+    partition: Partition,
+    before: Offset,
+    at: Offset,
+    fault: &Error,
+    report: &mut Report,
+) -> Offset {
+    dense(partition, before, at, report);
+    report.corrupt += 1;
+    let what = format!("offset {} does not read: {fault}", at.0);
+    difference(partition, None, &what, report);
+    at
+}
+
+/// Whether the others may well read: not if the database cannot tell which row is at fault.
+fn is_of_one_row(error: &Error) -> bool {
+    matches!(error, Error::Corrupt { table, .. } if *table != "?")
 }
 
 /// The events up to a subject's version: it may have moved on since the partition was read.

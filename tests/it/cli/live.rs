@@ -343,5 +343,5 @@ fn the_ledger_is_replayed_once_the_gate_is_gone(gate: Gate, directory: &Path) {
     drop(gate);
     let done = replay();
     assert_eq!(done.code, 0, "{}{}", done.out, done.err);
-    assert!(done.out.contains("differences  0"), "{}", done.out);
+    assert!(done.out.contains("differences     0"), "{}", done.out);
 }

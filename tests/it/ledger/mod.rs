@@ -130,6 +130,7 @@ on_both_databases! {
         a_good_ledger_has_no_difference,
         more_events_and_subjects_than_a_page_are_read,
         each_kind_of_damage_is_found_and_named,
+        what_does_not_read_is_named_and_the_rest_is_compared,
         damage_to_the_system_partition_is_found,
     }
     secrecy {

@@ -153,6 +153,58 @@ pub async fn each_kind_of_damage_is_found_and_named(store: &Store) {
     assert_eq!(found, expected);
 }
 
+pub async fn what_does_not_read_is_named_and_the_rest_is_compared(store: &Store) {
+    let ledger = &*store.ledger;
+    let mut raw = store.connect().await;
+    let mut people: Vec<Person> = [(1, 7), (2, 7), (3, 7), (4, 8)]
+        .map(|(number, partition)| Person::new(number, partition))
+        .into();
+    for _ in 0..3 {
+        for person in &mut people {
+            person.record(ledger).await;
+        }
+    }
+    // Of partition 7: two in a row, one behind a gap, and the last one. They are of persons 2 and 3, 2, and 3.
+    for offset in [5, 6, 8, 9] {
+        raw.run(&format!(
+            "UPDATE event SET body = '{{}}' WHERE partition = 7 AND \"offset\" = {offset}"
+        ))
+        .await;
+    }
+    raw.run("DELETE FROM event WHERE partition = 7 AND \"offset\" = 7")
+        .await;
+    // In another partition, after it: found all the same.
+    raw.run("UPDATE subject SET version = 4 WHERE partition = 8")
+        .await;
+
+    let report = replay::check(ledger).await.unwrap();
+    assert_eq!((report.events, report.corrupt), (4 + 3, 4));
+    let found = report.differences.iter();
+    let mut found: Vec<_> = found
+        .map(|d| (d.partition.0, d.subject, d.what.split(':').next().unwrap()))
+        .collect();
+    // Subjects follow in the order of their keys, which is none.
+    found[5..9].sort_by_key(|(_, subject, _)| people.iter().position(|p| Some(p.id) == *subject));
+    let of = |number: usize| Some(people[number - 1].id);
+    let not_compared = "was not compared";
+    assert_eq!(
+        found,
+        [
+            (7, None, "offset 5 does not read"),
+            (7, None, "offset 6 does not read"),
+            (7, None, "offset 6 is followed by 8"),
+            (7, None, "offset 8 does not read"),
+            (7, None, "offset 9 does not read"),
+            (7, of(1), "is at version 3 and has 2 events"),
+            (7, of(1), "its facts are not the fold of its events"),
+            (7, of(2), not_compared),
+            (7, of(3), not_compared),
+            (8, of(4), "is at version 4 and has 3 events"),
+        ]
+    );
+    assert!(report.differences[0].what.contains("partition 7, offset 5"));
+}
+
 pub async fn damage_to_the_system_partition_is_found(store: &Store) {
     let ledger = &*store.ledger;
     for offset in 0..3 {

@@ -11,6 +11,7 @@
 //!
 //! Only the checking path reads from here: what is written is decided on what the ledger says.
 
+pub mod activity;
 pub mod lease;
 
 use std::sync::Arc;

@@ -114,6 +114,9 @@ settings! {
         catalog: Option<PathBuf> = unset("catalog.toml"),
         /// TOML file with the rules of jurisdictions, in place of the built-in ones.
         policy: Option<PathBuf> = unset("policy.toml"),
+        /// TOML file with the words by which opt-outs are recognised in messages, in place of the
+        /// built-in ones.
+        opt_out_words: Option<PathBuf> = unset("opt_out_words.toml"),
         /// Longest time for which a caller may rely on an answer before asking again. From 1ms to
         /// 1m.
         valid_for: Duration = value("5s"),
@@ -125,7 +128,7 @@ settings! {
     }
 
     "Limits" {
-        /// Memory for cached facts. At least 1MiB.
+        /// Memory for cached facts, an eighth of it for recent messages. At least 1MiB.
         cache_size: ByteSize = value("256MiB"),
         /// Largest message accepted. From 64KiB to 1GiB.
         max_message_size: ByteSize = value("4MiB"),

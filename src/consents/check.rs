@@ -9,14 +9,14 @@ use super::error::reason;
 use super::{Consents, Error, Violation, new_id, resolve};
 use crate::cache::Entry;
 use crate::catalog::{Compiled, Named};
-use crate::domain::activity::Activity;
+use crate::domain::activity::{Activity, Wanted};
 use crate::domain::address::Address;
 use crate::domain::catalog::Purpose;
-use crate::domain::decide::{Question, Verdict, decide};
+use crate::domain::decide::{Finding, Question, Verdict, decide, wanted};
 use crate::domain::id::{BusinessId, PurposeKey, SenderId};
 use crate::domain::place;
 use crate::domain::time::Timestamp;
-use crate::domain::vocabulary::{Decision, MessageClass};
+use crate::domain::vocabulary::{Decision, MessageClass, Reason};
 use crate::ledger::{Offset, Partition, Position, SYSTEM, SubjectRef};
 
 /// After how many decisions a batch lets others run.
@@ -31,6 +31,8 @@ pub struct Asked {
     pub class: Option<MessageClass>,
     pub sender: Option<SenderId>,
     pub template: Option<String>,
+    /// With OPT_OUT_CONFIRMATION alone: whose permit it is.
+    pub request_id: Option<String>,
     pub consistency: Consistency,
 }
 
@@ -75,7 +77,13 @@ impl Consents {
         let question = resolve_question(&compiled, asked)?;
         let subject = self.subject_ref(&asked.business, &compiled.keys, address);
         let entry = self.fresh_entry(asked, &subject).await?;
-        let verdict = self.decide(&compiled, &question, &entry, address, at);
+        let question = question.about(address);
+        let activity = self
+            .activity(&compiled, &question, &subject, &entry, at)
+            .await?;
+        let verdict = decide(&entry.facts, &activity, &compiled.rules, &question, at);
+        let verdict = self.permitted(&compiled, asked, verdict, at).await?;
+        self.count(&verdict);
         let (valid_until, valid_for) = self.validity(at, verdict.holds_until);
         Ok(Checked {
             verdict,
@@ -102,9 +110,17 @@ impl Consents {
             pause(index).await;
         }
         let entries = self.fresh_entries(asked, &subjects).await?;
+        let activities = self
+            .activities(&compiled, &question, (&subjects, addresses), &entries, at)
+            .await?;
         let mut verdicts = Vec::with_capacity(entries.len());
-        for (index, (entry, address)) in entries.iter().zip(addresses).enumerate() {
-            verdicts.push(self.decide(&compiled, &question, entry, address, at));
+        let people = entries.iter().zip(addresses).zip(&activities);
+        for (index, ((entry, address), activity)) in people.enumerate() {
+            let question = question.about(address);
+            let verdict = decide(&entry.facts, activity, &compiled.rules, &question, at);
+            let verdict = without_permit(verdict);
+            self.count(&verdict);
+            verdicts.push(verdict);
             pause(index).await;
         }
         // One time for all: the first at which any of them might fall otherwise.
@@ -133,26 +149,98 @@ impl Consents {
         self.business_with(&asked.business, &names).await
     }
 
-    fn decide(
+    /// What happened lately, where the question depends on it.
+    async fn activity(
+        &self,
+        compiled: &Compiled,
+        question: &Question<'_>,
+        subject: &SubjectRef,
+        entry: &Entry,
+        at: Timestamp,
+    ) -> Result<Arc<Activity>, Error> {
+        let wanted = wanted(&entry.facts, &compiled.rules, question, at);
+        let subjects = std::slice::from_ref(subject);
+        let is_over_cap = |_, sends: &Activity| {
+            let verdict = decide(&entry.facts, sends, &compiled.rules, question, at);
+            verdict.reasons().contains(&Reason::FrequencyCap)
+        };
+        let activity = &self.0.activity;
+        let found = activity.activity(subjects, wanted, at, is_over_cap).await?;
+        Ok(found.into_iter().next().unwrap_or_default())
+    }
+
+    /// As [`Consents::activity`], for many: whoever wants something is read in one go.
+    async fn activities(
         &self,
         compiled: &Compiled,
         question: &Resolved<'_>,
-        entry: &Entry,
-        address: &Address,
+        (subjects, addresses): (&[SubjectRef], &[Address]),
+        entries: &[Arc<Entry>],
         at: Timestamp,
-    ) -> Verdict {
-        let question = Question {
-            purpose: question.purpose,
-            class: question.class,
-            sender: question.sender,
-            spelling: address.spelling(),
-            place: place::of(address),
+    ) -> Result<Vec<Arc<Activity>>, Error> {
+        let mut all = Wanted::default();
+        let mut wanting = Vec::new();
+        for (index, (entry, address)) in entries.iter().zip(addresses).enumerate() {
+            let question = question.about(address);
+            let one = wanted(&entry.facts, &compiled.rules, &question, at);
+            if one != Wanted::default() {
+                wanting.push(index);
+                // A sender is asked about once, for all; of the caps the longest reaches furthest.
+                all.window_of = all
+                    .window_of
+                    .or(question.sender.filter(|_| one.window_of.is_some()));
+                all.sends_since = match (all.sends_since, one.sends_since) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (one, None) | (None, one) => one,
+                };
+            }
+            pause(index).await;
+        }
+        let mut activities = vec![Arc::new(Activity::default()); entries.len()];
+        let those: Vec<SubjectRef> = wanting.iter().map(|i| subjects[*i].clone()).collect();
+        let is_over_cap = |index: usize, sends: &Activity| {
+            let index = wanting[index];
+            let question = question.about(&addresses[index]);
+            let facts = &entries[index].facts;
+            let verdict = decide(facts, sends, &compiled.rules, &question, at);
+            verdict.reasons().contains(&Reason::FrequencyCap)
         };
-        let activity = Activity::default();
-        let verdict = decide(&entry.facts, &activity, &compiled.rules, &question, at);
-        let reason = verdict.reason().map_or("", |reason| reason.word());
+        let activity = &self.0.activity;
+        let found = activity.activity(&those, all, at, is_over_cap).await?;
+        for (index, activity) in wanting.into_iter().zip(found) {
+            activities[index] = activity;
+        }
+        Ok(activities)
+    }
+
+    /// Takes the one permit that an opt-out gives for its confirmation; whoever comes second is told
+    /// of the opt-out.
+    async fn permitted(
+        &self,
+        compiled: &Compiled,
+        asked: &Asked,
+        verdict: Verdict,
+        at: Timestamp,
+    ) -> Result<Verdict, Error> {
+        let opt_out = match verdict.reason() {
+            Some(Reason::OptOutConfirmationPermitted) => verdict.rests_on,
+            _ => return Ok(verdict),
+        };
+        let (Some(opt_out), Some(request)) = (opt_out, &asked.request_id) else {
+            return Ok(without_permit(verdict));
+        };
+        let request = compiled
+            .keys
+            .idempotency_hash(&[b"permit", request.as_bytes()]);
+        match self.0.activity.take_permit(opt_out, &request, at).await? {
+            true => Ok(verdict),
+            false => Ok(without_permit(verdict)),
+        }
+    }
+
+    fn count(&self, verdict: &Verdict) {
+        let reason = verdict.reason().map_or("", Reason::word);
         self.0.metrics.decisions(verdict.decision.word(), reason, 1);
-        verdict
     }
 
     async fn fresh_entry(&self, asked: &Asked, subject: &SubjectRef) -> Result<Arc<Entry>, Error> {
@@ -290,6 +378,34 @@ impl Required {
 fn proven(positions: &[Position], partition: Partition) -> Option<Offset> {
     let here = positions.iter().filter(|p| p.partition == partition);
     here.map(|p| p.offset).max()
+}
+
+/// A confirmation of an opt-out without a permit is a message after an opt-out.
+fn without_permit(verdict: Verdict) -> Verdict {
+    if verdict.reason() != Some(Reason::OptOutConfirmationPermitted) {
+        return verdict;
+    }
+    Verdict {
+        decision: Decision::Deny,
+        findings: vec![Finding {
+            reason: Reason::Withdrawn,
+            event: verdict.rests_on,
+        }],
+        ..verdict
+    }
+}
+
+impl<'a> Resolved<'a> {
+    /// The same question about one person.
+    fn about(&self, address: &Address) -> Question<'a> {
+        Question {
+            purpose: self.purpose,
+            class: self.class,
+            sender: self.sender,
+            spelling: address.spelling(),
+            place: place::of(address),
+        }
+    }
 }
 
 /// A question with its names looked up.

@@ -1,7 +1,7 @@
 //! Confirm: the second half of a double opt-in. It counts only from the address that was asked,
 //! later than the request and before the request expires.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -11,10 +11,11 @@ use super::payload::Payload;
 use super::record::{RecordAnswer, as_set, stored_records};
 use super::{Consents, Error, Evidence, Recipient, Violation, resolve};
 use crate::catalog::{Compiled, Named};
+use crate::domain::address::Address;
 use crate::domain::catalog::Purpose;
 use crate::domain::event::{Act, Confirmation, ConfirmedRequest, Terms, sorted};
 use crate::domain::facts::{Facts, Grant};
-use crate::domain::id::{BusinessId, PurposeKey, SenderId};
+use crate::domain::id::{BusinessId, EventId, PurposeKey, SenderId, SubjectId};
 use crate::domain::place;
 use crate::domain::standing::standing;
 use crate::domain::time::Timestamp;
@@ -72,15 +73,24 @@ impl Consents {
             return Ok(self.recorded(first));
         }
         let asked = self.asked(request, &compiled)?;
+        let confirming = Confirming {
+            address: &request.recipient.address,
+            purposes: &request.purposes,
+            senders: asked.as_ref().map_or(Senders::Any, Senders::Only),
+            event_time: request.event_time,
+            indication_method: request.indication_method,
+        };
         // The terms stand in the request's event; events never change, so they can be read ahead.
-        let history = self.events_of(request, &compiled).await?;
+        let history = self
+            .requests_of(&request.business, &compiled, &request.recipient.address)
+            .await?;
         let written = self
             .append_with(
                 &write,
                 |facts, now| {
-                    let act = confirmation(request, &asked, &compiled, facts, &history, now)?;
+                    let act = confirmation(&confirming, &compiled, facts, &history, now)?;
                     Ok(Draft {
-                        act,
+                        act: act.ok_or_else(nothing_waits)?,
                         event_time: request.event_time.min(now),
                         time_source: TimeSource::Caller,
                     })
@@ -131,47 +141,91 @@ impl Consents {
         }
     }
 
-    /// The events of the requests that could be confirmed.
-    async fn events_of(
+    /// The events of the requests that could be confirmed. One that was made at a linked address
+    /// before the link stands in that address's history alone.
+    pub(super) async fn requests_of(
         &self,
-        request: &ConfirmRequest,
+        business: &BusinessId,
         compiled: &Compiled,
+        address: &Address,
     ) -> Result<Vec<Recorded>, Error> {
-        let subject = self.subject_ref(
-            &request.business,
-            &compiled.keys,
-            &request.recipient.address,
-        );
+        let subject = self.subject_ref(business, &compiled.keys, address);
         let loaded = self.0.ledger.facts(&[subject]).await?.pop();
         let Some(known) = loaded.and_then(|loaded| loaded.subject) else {
             return Ok(Vec::new());
         };
-        let unconfirmed = known
-            .facts
-            .grants
-            .iter()
-            .filter(|grant| grant.confirmed_at.is_none());
-        let wanted = unconfirmed.map(|grant| grant.mark.event_id).collect();
-        self.find_events(known.subject_id, wanted).await
+        let mut histories: BTreeMap<SubjectId, BTreeSet<EventId>> = BTreeMap::new();
+        for grant in &known.facts.grants {
+            if grant.confirmed_at.is_none() {
+                for subject in [Some(known.subject_id), grant.via_link]
+                    .into_iter()
+                    .flatten()
+                {
+                    histories
+                        .entry(subject)
+                        .or_default()
+                        .insert(grant.mark.event_id);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        for (subject, wanted) in histories {
+            found.extend(self.find_events(subject, wanted).await?);
+        }
+        Ok(found)
     }
 }
 
-/// The requests that wait for this confirmation, as one act.
-fn confirmation(
-    request: &ConfirmRequest,
-    sender: &Option<SenderId>,
+fn nothing_waits() -> Error {
+    Error::Precondition {
+        subject: "recipient",
+        message: "nothing waits for a confirmation from this address: none was requested, it \
+                  expired, or a later opt-out ended it"
+            .into(),
+    }
+}
+
+/// Whose requests a confirmation may confirm, and how it came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Confirming<'a> {
+    pub address: &'a Address,
+    /// Empty: everything that waits.
+    pub purposes: &'a [PurposeKey],
+    pub senders: Senders<'a>,
+    pub event_time: Timestamp,
+    pub indication_method: IndicationMethod,
+}
+
+/// For which senders the confirmed consent may have been asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Senders<'a> {
+    Any,
+    /// For this one alone.
+    Only(&'a SenderId),
+    /// For this one, or for none in particular: the reply was written to it.
+    RepliedTo(&'a SenderId),
+}
+
+impl Senders<'_> {
+    fn include(self, asked: Option<&SenderId>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(sender) => asked == Some(sender),
+            Self::RepliedTo(sender) => asked.is_none_or(|asked| asked == sender),
+        }
+    }
+}
+
+/// The requests that wait for a confirmation, as one act; `None` if none does.
+pub(super) fn confirmation(
+    confirming: &Confirming<'_>,
     compiled: &Compiled,
     facts: &Facts,
     history: &[Recorded],
     now: Timestamp,
-) -> Result<Act, Error> {
-    let waiting: Vec<&Grant> = facts
-        .grants
-        .iter()
-        .filter(|grant| waits(grant, request, sender.as_ref(), compiled, facts, now))
-        .collect();
+) -> Result<Option<Act>, Error> {
     let mut requests: Vec<ConfirmedRequest> = Vec::new();
-    for grant in waiting {
+    for grant in waiting(confirming, compiled, facts, now) {
         let Some(terms) = terms_of(grant, history) else {
             // Recorded between our reading and now: whoever repeats will find it.
             return Err(Error::Contended);
@@ -194,48 +248,52 @@ fn confirmation(
         }
     }
     if requests.is_empty() {
-        return Err(Error::Precondition {
-            subject: "recipient",
-            message: "nothing waits for a confirmation from this address: none was requested, it \
-                      expired, or a later opt-out ended it"
-                .into(),
-        });
+        return Ok(None);
     }
     for request in &mut requests {
         request.terms.purposes = sorted(std::mem::take(&mut request.terms.purposes));
     }
-    Ok(Act::ConsentConfirmed(Confirmation {
-        indication_method: request.indication_method,
+    Ok(Some(Act::ConsentConfirmed(Confirmation {
+        indication_method: confirming.indication_method,
         requests,
-    }))
+    })))
+}
+
+/// The grants that wait for this confirmation.
+pub(super) fn waiting<'f>(
+    confirming: &Confirming<'_>,
+    compiled: &Compiled,
+    facts: &'f Facts,
+    now: Timestamp,
+) -> Vec<&'f Grant> {
+    let grants = facts.grants.iter();
+    grants
+        .filter(|grant| waits(grant, confirming, compiled, facts, now))
+        .collect()
 }
 
 /// Whether a grant waits for this confirmation: from the address that was asked, and in time.
 fn waits(
     grant: &Grant,
-    request: &ConfirmRequest,
-    sender: Option<&SenderId>,
+    confirming: &Confirming<'_>,
     compiled: &Compiled,
     facts: &Facts,
     now: Timestamp,
 ) -> bool {
     let rules = &compiled.rules;
-    let spelling = request.recipient.address.spelling();
-    let candidates = &place::of(&request.recipient.address).jurisdictions;
-    let event_time = request.event_time.min(now);
+    let spelling = confirming.address.spelling();
+    let candidates = place::of(confirming.address).jurisdictions.as_slice();
+    let event_time = confirming.event_time.min(now);
     let Some(purpose) = compiled.catalog().purposes.get(&grant.purpose) else {
         return false;
     };
-    let named = request.purposes.is_empty() || request.purposes.contains(&grant.purpose);
-    let for_sender = sender.is_none() || grant.sender.as_ref() == sender;
+    let named = confirming.purposes.is_empty() || confirming.purposes.contains(&grant.purpose);
+    let codes = grant
+        .jurisdiction
+        .as_ref()
+        .map_or(candidates, std::slice::from_ref);
     let within = rules
-        .requirements_of(
-            grant
-                .jurisdiction
-                .as_ref()
-                .map_or(candidates, std::slice::from_ref),
-            now,
-        )
+        .requirements_of(codes, now)
         .is_some_and(|required| event_time < grant.mark.at.plus(required.confirmation_within));
     let pending = || {
         let state = standing(
@@ -251,8 +309,9 @@ fn waits(
     };
     grant.confirmed_at.is_none()
         && grant.spelling.grants(spelling)
+        && facts.speaks(grant)
         && named
-        && for_sender
+        && confirming.senders.include(grant.sender.as_ref())
         && event_time > grant.mark.at
         && within
         && pending()

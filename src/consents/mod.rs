@@ -1,4 +1,4 @@
-//! The use cases: check, record, confirm, withdraw, history.
+//! The use cases: check, record, confirm, withdraw, report, history.
 //!
 //! Whoever opens one folder should open this one. A check reads facts (from memory if the lease
 //! holds) and decides. A write reads the ledger, decides, appends on the version it decided on, and
@@ -12,6 +12,8 @@ pub mod check;
 pub mod confirm;
 pub mod error;
 pub mod history;
+mod identity;
+pub mod inbound;
 mod payload;
 pub mod record;
 mod resolve;
@@ -29,10 +31,12 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::cache::FactsCache;
+use crate::cache::activity::ActivityCache;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::domain::address::{Address, MatchKey};
 use crate::domain::id::BusinessId;
+use crate::domain::keywords::Words;
 use crate::domain::time::Timestamp;
 use crate::keys::{BusinessKeys, LedgerKeys};
 use crate::ledger::{Ledger, Partition, SubjectRef};
@@ -51,7 +55,10 @@ pub struct Consents(Arc<Parts>);
 pub struct Parts {
     pub ledger: Arc<dyn Ledger>,
     pub cache: Arc<FactsCache>,
+    pub activity: Arc<ActivityCache>,
     pub catalog: Arc<Catalog>,
+    /// By which opt-outs and confirmations are recognised in messages.
+    pub words: Arc<Words>,
     pub clock: Arc<dyn Clock>,
     pub keys: Arc<LedgerKeys>,
     pub tokens: Tokens,

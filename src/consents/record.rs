@@ -291,7 +291,7 @@ fn purposes(request: &RecordRequest, compiled: &Compiled) -> Result<Vec<Purpose>
 
 /// What the record says beats the number's prefix; where that leaves several places none is kept, and
 /// the strictest of them holds whenever the consent is judged.
-fn derived_jurisdiction(address: &Address) -> Option<JurisdictionCode> {
+pub(super) fn derived_jurisdiction(address: &Address) -> Option<JurisdictionCode> {
     match place::of(address).jurisdictions.as_slice() {
         [one] => Some(one.clone()),
         [] => match phone::existence(address) {

@@ -48,6 +48,24 @@ pub enum OptOutScope {
     BusinessEverything,
 }
 
+impl OptOutScope {
+    /// Whether it reaches every sender of the business, not only the one that was told.
+    pub const fn is_business_wide(self) -> bool {
+        match self {
+            Self::BusinessMarketing | Self::BusinessEverything => true,
+            Self::SenderMarketing | Self::SenderEverything => false,
+        }
+    }
+
+    /// Whether it ends every kind of message, not only marketing.
+    pub const fn is_everything(self) -> bool {
+        match self {
+            Self::SenderEverything | Self::BusinessEverything => true,
+            Self::SenderMarketing | Self::BusinessMarketing => false,
+        }
+    }
+}
+
 /// A sending number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -235,6 +235,39 @@ words!(
 );
 
 words!(
+    /// What a person sent, or WhatsApp said of a person.
+    InboundKind {
+        Text = 1 "TEXT",
+        Button = 2 "BUTTON",
+        /// Any other message; its caption, if it has one, is read.
+        Other = 3 "OTHER",
+        /// The person stopped marketing from this number in WhatsApp.
+        PreferenceStop = 4 "PREFERENCE_STOP",
+        /// The person resumed it.
+        PreferenceResume = 5 "PREFERENCE_RESUME",
+        /// The person signed up by one of Meta's in-app sign-ups.
+        PlatformSignup = 6 "PLATFORM_SIGNUP",
+        Call = 7 "CALL",
+        /// WhatsApp announced another number or user id.
+        IdentityChanged = 8 "IDENTITY_CHANGED",
+    }
+);
+
+words!(
+    /// What a report did.
+    InboundAction {
+        None = 1 "NONE",
+        Withdrew = 2 "WITHDREW",
+        Confirmed = 3 "CONFIRMED",
+        PossibleRevocation = 4 "POSSIBLE_REVOCATION",
+        Help = 5 "HELP",
+        Linked = 6 "LINKED",
+        Granted = 7 "GRANTED",
+        Resumed = 8 "RESUMED",
+    }
+);
+
+words!(
     /// Whose clock an event's time comes from. Two clocks never compare exactly.
     TimeSource {
         /// The caller's systems.

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::convert::{answer, check, write};
+use super::convert::{answer, check, inbound, write};
 use super::layer::{self, deadline};
 use super::proto::{self, consent_service_server};
 use super::status;
@@ -161,9 +161,20 @@ impl consent_service_server::ConsentService for ConsentService {
 
     async fn report_inbound(
         &self,
-        _: Request<proto::ReportInboundRequest>,
+        request: Request<proto::ReportInboundRequest>,
     ) -> Answer<proto::ReportInboundResponse> {
-        Err(status::unimplemented("ReportInbound"))
+        let deadline = deadline(&request);
+        let report = inbound::report(request.into_inner()).map_err(|e| status::of(&e))?;
+        let consents = self.consents.clone();
+        let call = async move {
+            consents
+                .report_inbound(report)
+                .await
+                .map_err(|e| status::of(&e))
+        };
+        Ok(Response::new(inbound::reported(
+            layer::write(deadline, call).await?,
+        )))
     }
 
     async fn report_send(

@@ -9,6 +9,7 @@ mod example;
 mod keeper;
 mod listener;
 mod open;
+mod sweeper;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -21,19 +22,23 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::FactsCache;
+use crate::cache::activity::ActivityCache;
 use crate::catalog::{self, Catalog};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::consents::token::Tokens;
 use crate::consents::{Consents, Parts};
+use crate::domain::keywords::Words;
 use crate::grpc::{self, Health};
 use crate::keys::source::SourceError;
+use crate::ledger::activity::ActivityStore;
 use crate::ledger::measured::Measured;
 use crate::ledger::{self, Ledger, OpenError};
 use crate::policy;
 use crate::telemetry::{self, Metrics, Telemetry};
 use keeper::Keeper;
 use listener::Connections;
+use sweeper::Sweeper;
 
 pub use open::{migrate, open_ledger};
 
@@ -55,6 +60,8 @@ pub enum Error {
     },
     #[error("the policy file `{path}` is not usable: {source}")]
     Policy { path: String, source: policy::Error },
+    #[error("the file of opt-out words `{path}` is not usable: {source}")]
+    Words { path: String, source: policy::Error },
     #[error("the catalogue `{path}` is not usable: {source}")]
     CatalogFile {
         path: String,
@@ -86,9 +93,6 @@ impl From<ledger::Error> for Error {
 /// How much longer than its own limits the database is waited for.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// How often answers of old calls are forgotten.
-const SWEEP: Duration = Duration::from_hours(1);
-
 /// How long leaving the ledger may take. A statement of a call that was cut off is not waited for.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -100,6 +104,7 @@ pub struct Server {
     config: Config,
     consents: Consents,
     ledger: Arc<dyn Ledger>,
+    activity: Arc<dyn ActivityStore>,
     keeper: Keeper,
     health: Health,
     writes: TaskTracker,
@@ -118,11 +123,10 @@ impl Server {
         warn_if_exposed(config);
         let opened = open::open(config).await?;
         let limit = config.database_acquire_timeout + config.statement_timeout + MARGIN;
-        let ledger: Arc<dyn Ledger> = Arc::new(Measured::new(
-            Arc::clone(&opened.ledger),
-            metrics.clone(),
-            limit,
-        ));
+        let ledger: Arc<dyn Ledger> =
+            Arc::new(Measured::new(opened.ledger, metrics.clone(), limit));
+        let activity: Arc<dyn ActivityStore> =
+            Arc::new(Measured::new(opened.activity, metrics.clone(), limit));
         let policy_text = policy_text(config).await?;
         let keys = Arc::new(opened.keyring.ledger_keys());
         let catalog = Catalog::open(
@@ -137,9 +141,14 @@ impl Server {
             Arc::clone(&ledger),
             Arc::clone(&clock),
             Arc::clone(&opened.lease),
-            config.cache_size.0,
+            config.cache_size.0 - activity_share(config),
             metrics.clone(),
         ));
+        let activity_cache = ActivityCache::new(
+            Arc::clone(&activity),
+            Arc::clone(&clock),
+            activity_share(config),
+        );
         let health = Health::new();
         let keeper = Keeper::start(
             opened.guard,
@@ -159,7 +168,9 @@ impl Server {
         let consents = Consents::new(Parts {
             ledger: Arc::clone(&ledger),
             cache,
+            activity: Arc::new(activity_cache),
             catalog,
+            words: Arc::new(words(config).await?),
             clock: Arc::clone(&clock),
             tokens: Tokens::new(Arc::clone(&keys), opened.meta.ledger_id),
             keys,
@@ -183,6 +194,7 @@ impl Server {
             config,
             consents,
             ledger,
+            activity,
             keeper,
             health,
             writes,
@@ -204,11 +216,13 @@ impl Server {
     /// Serves until `shutdown` ends, then finishes what has begun.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let stop = CancellationToken::new();
-        let sweeper = tokio::spawn(sweep(
-            self.consents.clone(),
-            self.config.idempotency_retention,
-            stop.clone(),
-        ));
+        let sweeper = Sweeper {
+            consents: self.consents.clone(),
+            activity: self.activity,
+            clock: Arc::clone(&self.clock),
+            answers_kept: self.config.idempotency_retention,
+        };
+        let sweeper = tokio::spawn(sweeper.sweep(stop.clone()));
         let limit = self.config.max_connections;
         let incoming = Connections::new(self.listener, limit, stop.clone());
         let router = grpc::router(
@@ -290,18 +304,10 @@ fn transport_result(
     }
 }
 
-async fn sweep(consents: Consents, retention: Duration, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(SWEEP) => {}
-        }
-        match consents.forget_answers(retention).await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "forgot answers of old calls"),
-            Err(error) => tracing::warn!(%error, "answers of old calls could not be forgotten"),
-        }
-    }
+/// The part of the cache's memory that is for activity: a person's windows and sends take less room
+/// than their facts, and most checks want neither.
+fn activity_share(config: &Config) -> u64 {
+    config.cache_size.0 / 8
 }
 
 fn warn_if_exposed(config: &Config) {
@@ -324,6 +330,18 @@ async fn policy_text(config: &Config) -> Result<String, Error> {
         source,
     })?;
     Ok(text)
+}
+
+/// The words by which opt-outs are recognised: the operator's file, or the built-in ones.
+async fn words(config: &Config) -> Result<Words, Error> {
+    let Some(path) = &config.opt_out_words else {
+        return Ok(policy::words::embedded());
+    };
+    let text = read(path).await?;
+    policy::words::load(&text).map_err(|source| Error::Words {
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 async fn apply_catalog(config: &Config, catalog: &Catalog) -> Result<(), Error> {

@@ -13,6 +13,7 @@ use crate::config::{Config, Database, KeySource as Wanted};
 use crate::domain::address::MATCH_RULES;
 use crate::keys::source::{self, KeySource, SourceError};
 use crate::keys::{Keyring, SUBJECT_PARTITIONS};
+use crate::ledger::activity::ActivityStore;
 use crate::ledger::postgres::{self, Limits, Postgres, ServingLock};
 use crate::ledger::sqlite::{Migrate, Sqlite};
 use crate::ledger::{Ledger, Meta};
@@ -20,6 +21,7 @@ use crate::ledger::{Ledger, Meta};
 /// A ledger that this process may serve.
 pub(super) struct Opened {
     pub ledger: Arc<dyn Ledger>,
+    pub activity: Arc<dyn ActivityStore>,
     pub keyring: Keyring,
     pub meta: Meta,
     pub lease: Arc<Lease>,
@@ -39,11 +41,12 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Error> {
                 Migrate::No
             };
             let ledger = Sqlite::open(path, migrate, config.database_acquire_timeout).await?;
-            let ledger: Arc<dyn Ledger> = Arc::new(ledger);
+            let ledger = Arc::new(ledger);
             let meta = belonging_together(ledger.as_ref(), &keyring).await?;
             // The lock file cannot be lost while the process lives.
             let lease = Arc::new(Lease::endless());
             Ok(Opened {
+                activity: ledger.clone(),
                 ledger,
                 keyring,
                 meta,
@@ -56,7 +59,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Error> {
             if config.migrates_at_start() {
                 postgres::migrate(url.expose(), limits).await?;
             }
-            let ledger: Arc<dyn Ledger> = Arc::new(Postgres::open(url.expose(), limits).await?);
+            let ledger = Arc::new(Postgres::open(url.expose(), limits).await?);
             let instance = Uuid::new_v4();
             let (lock, predecessor) = ServingLock::take(url.expose(), limits, instance).await?;
             let meta = belonging_together(ledger.as_ref(), &keyring).await?;
@@ -68,6 +71,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Error> {
                 predecessor,
             };
             Ok(Opened {
+                activity: ledger.clone(),
                 ledger,
                 keyring,
                 meta,

@@ -234,6 +234,20 @@ impl TestServer {
         Ok(self.client().withdraw(request).await?.into_inner())
     }
 
+    pub async fn try_lift(
+        &self,
+        request: LiftSuppressionRequest,
+    ) -> Result<LiftSuppressionResponse, Status> {
+        Ok(self.client().lift_suppression(request).await?.into_inner())
+    }
+
+    pub async fn try_inbound(
+        &self,
+        request: ReportInboundRequest,
+    ) -> Result<ReportInboundResponse, Status> {
+        Ok(self.client().report_inbound(request).await?.into_inner())
+    }
+
     pub async fn try_get(&self, request: GetConsentRequest) -> Result<GetConsentResponse, Status> {
         Ok(self.client().get_consent(request).await?.into_inner())
     }

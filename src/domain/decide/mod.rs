@@ -14,7 +14,7 @@ mod grant;
 mod restrictions;
 mod timing;
 
-use crate::domain::activity::Activity;
+use crate::domain::activity::{Activity, Wanted};
 use crate::domain::address::Spelling;
 use crate::domain::catalog::Purpose;
 use crate::domain::facts::{Facts, Grant};
@@ -39,6 +39,27 @@ pub struct Question<'a> {
     pub spelling: Spelling,
     /// Where the address says that the person may be.
     pub place: &'a Place,
+}
+
+/// What of a person's activity the decision depends on: nothing, for most questions.
+pub fn wanted<'a>(
+    facts: &'a Facts,
+    rules: &'a Rules,
+    question: &'a Question<'a>,
+    at: Timestamp,
+) -> Wanted<'a> {
+    const NOTHING: &Activity = &Activity {
+        last_inbound: None,
+        sends: Vec::new(),
+    };
+    let case = Case {
+        facts,
+        activity: NOTHING,
+        rules,
+        question,
+        at,
+    };
+    case.wanted()
 }
 
 /// One reason with the event that it rests on, if it rests on one.

@@ -88,8 +88,12 @@ impl<'a> Case<'a> {
                 // Nothing is exempt from a suppression of everything, nor reopened by a message.
                 let in_scope = suppressed.coverage == Coverage::Everything
                     || case.in_scope(&suppressed.coverage);
+                // WhatsApp stops one number at a time. It is kept so, because it resumes one at a
+                // time, too; what it means for the other numbers is the business's setting.
+                let reaches_all = suppressed.basis == SuppressionBasis::PlatformStop
+                    && case.rules.catalog.business.opt_out_scope.is_business_wide();
                 in_scope
-                    && case.covers_sender(suppressed.sender.as_ref())
+                    && (reaches_all || case.covers_sender(suppressed.sender.as_ref()))
                     && !case.is_overlooked(&suppressed.mark, by_person(suppressed.basis))
             })
     }

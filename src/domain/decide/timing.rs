@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Carrier, Case, Failing, Finding, Verdict, sooner};
+use crate::domain::activity::Wanted;
 use crate::domain::facts::Grant;
 use crate::domain::hours::{Opening, Zone};
 use crate::domain::id::JurisdictionCode;
@@ -156,6 +157,37 @@ impl<'a> Case<'a> {
         if let Some(end) = own.chain(of_place).max() {
             failing.defer(Reason::FrequencyCap, Some(end));
         }
+    }
+
+    /// What of the person's activity this question depends on.
+    pub(super) fn wanted(&self) -> Wanted<'a> {
+        let window_of = match self.question.class {
+            MessageClass::Service | MessageClass::ConsentRequest => self.question.sender,
+            MessageClass::Marketing
+            | MessageClass::Utility
+            | MessageClass::Authentication
+            | MessageClass::OptOutConfirmation => None,
+        };
+        let longest = match self.is_timed() {
+            true => self.longest_cap(),
+            false => None,
+        };
+        Wanted {
+            window_of,
+            sends_since: longest.map(|per| self.at.minus(per)),
+        }
+    }
+
+    /// The longest time over which any cap counts that may hold for this question.
+    fn longest_cap(&self) -> Option<Duration> {
+        let own = self.question.purpose.frequency_cap.as_ref();
+        let by_grants = self.grants().map(|grant| self.requirements(Some(grant)));
+        let required = by_grants.chain([self.requirements(None)]).flatten();
+        let of_place = required.filter_map(|required| {
+            let caps = required.frequency_caps.iter();
+            caps.map(FrequencyCap::per).max()
+        });
+        own.map(FrequencyCap::per).into_iter().chain(of_place).max()
     }
 
     /// When a cap that is reached lets the next message pass; `None` if it is not reached. The cap is

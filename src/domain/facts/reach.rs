@@ -35,6 +35,14 @@ impl Facts {
         Some(newest.at.plus(LIMITED_FOR))
     }
 
+    /// Whether deliveries failed before `at` that no answer of the address came after.
+    pub fn has_failed_since(&self, at: Timestamp) -> bool {
+        let marks = self.failures_of(FailureKind::Undeliverable);
+        let unanswered =
+            |failed: &super::Mark| self.reached.is_none_or(|reached| reached.at < failed.at);
+        marks.iter().any(|mark| mark.at <= at && unanswered(mark))
+    }
+
     fn failures_of(&self, kind: FailureKind) -> &[super::Mark] {
         self.failures
             .iter()

@@ -252,8 +252,10 @@ impl<'a> Model<'a> {
             // An overlay over everything leaves nothing out.
             let covers = suppression.scope == Scope::Everything
                 || scope_covers(&suppression.scope, self.purpose, case.class);
-            let covers =
-                covers && sender_covers(suppression.sender_id.as_ref(), case.sender.as_ref());
+            // The business of these cases lets a stop at one number hold for all.
+            let covers = covers
+                && (suppression.basis == SuppressionBasis::PlatformStop
+                    || sender_covers(suppression.sender_id.as_ref(), case.sender.as_ref()));
             let ended = suppression.until.is_some_and(|until| until <= case.at);
             let lifted = case.events.iter().any(|other| {
                 let Act::SuppressionLifted(lift) = &other.act else {

@@ -31,9 +31,11 @@ pub fn check(request: proto::CheckConsentRequest) -> Result<(Asked, Recipient), 
     let confirms = request.message_class == i32::from(proto::MessageClass::OptOutConfirmation);
     if confirms && request.request_id.is_empty() {
         fields.refuse("request_id", "is required with OPT_OUT_CONFIRMATION");
-    } else if confirms {
-        fields.identifier("request_id", request.request_id, REQUEST_ID);
     }
+    let request_id = match confirms && !request.request_id.is_empty() {
+        true => fields.identifier("request_id", request.request_id, REQUEST_ID),
+        false => None,
+    };
     if confirms && request.sender_id.is_empty() {
         fields.refuse("sender_id", "is required with OPT_OUT_CONFIRMATION");
     }
@@ -48,6 +50,10 @@ pub fn check(request: proto::CheckConsentRequest) -> Result<(Asked, Recipient), 
             consistency: request.consistency,
         },
     );
+    let asked = asked.map(|asked| Asked {
+        request_id,
+        ..asked
+    });
     fields.finish(asked.zip(recipient))
 }
 
@@ -114,6 +120,7 @@ fn asked(fields: &mut Fields, common: Common) -> Option<Asked> {
     let template = fields.text("template", common.template, TEMPLATE);
     let consistency = consistency(fields, common.consistency);
     Some(Asked {
+        request_id: None,
         business: business?,
         purpose: purpose?,
         class: class?,

@@ -61,6 +61,28 @@ same_words!(read_method, write_method, proto::IndicationMethod, domain::Indicati
     Import = Import,
 });
 
+same_words!(read_inbound, write_inbound, proto::InboundKind, domain::InboundKind {
+    Text = Text,
+    Button = Button,
+    Other = Other,
+    PreferenceStop = PreferenceStop,
+    PreferenceResume = PreferenceResume,
+    PlatformSignup = PlatformSignup,
+    Call = Call,
+    IdentityChanged = IdentityChanged,
+});
+
+same_words!(read_action, write_action, proto::InboundAction, domain::InboundAction {
+    None = None,
+    Withdrew = Withdrew,
+    Confirmed = Confirmed,
+    PossibleRevocation = PossibleRevocation,
+    Help = Help,
+    Linked = Linked,
+    Granted = Granted,
+    Resumed = Resumed,
+});
+
 same_words!(read_withdrawal, write_withdrawal, proto::WithdrawalMethod, domain::WithdrawalMethod {
     Keyword = Keyword,
     Button = Button,

@@ -8,6 +8,7 @@ pub mod answer;
 pub mod catalog;
 pub mod check;
 pub mod enums;
+pub mod inbound;
 pub mod write;
 
 use prost_types::Duration as WireDuration;

@@ -191,6 +191,26 @@ impl TestServer {
         }
     }
 
+    /// A text message of a person to a sender, now by WhatsApp's clock.
+    pub fn message(&self, person: &Recipient, text: &str) -> ReportInboundRequest {
+        ReportInboundRequest {
+            business_id: ACME.into(),
+            sender_id: "1001".into(),
+            recipient: Some(person.clone()),
+            message_id: fresh_key(),
+            received_at: Some(wire(self.now())),
+            kind: InboundKind::Text.into(),
+            text: text.into(),
+            ..ReportInboundRequest::default()
+        }
+    }
+
+    /// A person writes.
+    pub async fn hears(&self, person: &Recipient, text: &str) -> ReportInboundResponse {
+        let message = self.message(person, text);
+        self.try_inbound(message).await.unwrap()
+    }
+
     pub async fn gives(&self, person: &Recipient, purposes: &[&str]) -> RecordConsentResponse {
         let grant = self.grant(person, purposes);
         self.try_record(grant).await.unwrap()
@@ -239,6 +259,16 @@ impl TestServer {
             [(_, _, state)] => *state,
             states => panic!("not one state: {states:?}"),
         }
+    }
+
+    /// The state of one purpose of a person.
+    pub async fn state_of(&self, person: &Recipient, purpose: &str) -> ConsentState {
+        let of_purpose = GetConsentRequest {
+            purpose: purpose.into(),
+            ..standing_of(person)
+        };
+        let answer = self.try_get(of_purpose).await.unwrap();
+        answer.records[0].state()
     }
 
     /// A person's whole history, in one page.

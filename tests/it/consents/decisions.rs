@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use consentgate::cache::FactsCache;
+use consentgate::cache::activity::ActivityCache;
 use consentgate::cache::lease::Lease;
 use consentgate::catalog::{self, Catalog};
 use consentgate::clock::{Clock, SystemClock};
@@ -21,6 +22,7 @@ use consentgate::domain::id::{BusinessId, Language, NoticeId, NoticeRef, Purpose
 use consentgate::domain::rules::CLOCK_TOLERANCE;
 use consentgate::domain::vocabulary::{ConsentType, Decision, IndicationMethod};
 use consentgate::keys::Keyring;
+use consentgate::policy;
 use consentgate::telemetry::Metrics;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
@@ -73,12 +75,15 @@ impl Case {
             metrics.clone(),
         );
         cache.restart_from(&store.ledger.heads().await.unwrap());
+        let activity = ActivityCache::new(Arc::clone(&store.activity), clock.clone(), 1 << 10);
         let ledger_id = store.ledger.meta().await.unwrap().ledger_id;
         let consents = Consents::new(Parts {
             // Whoever writes must not wait for the writes to come.
             ledger: Arc::clone(&store.ledger),
             cache: Arc::new(cache),
+            activity: Arc::new(activity),
             catalog,
+            words: Arc::new(policy::words::embedded()),
             clock,
             tokens: Tokens::new(Arc::clone(&keys), ledger_id),
             keys,
@@ -122,6 +127,7 @@ impl Case {
             class: None,
             sender: None,
             template: None,
+            request_id: None,
             consistency: Consistency::Strict,
         };
         while !person.done.load(Ordering::SeqCst) {

@@ -16,6 +16,8 @@ mod flow;
 mod freshness;
 mod history;
 mod idempotency;
+mod identity;
+mod inbound;
 mod limits;
 mod rules;
 mod scopes;
@@ -119,6 +121,30 @@ on_both_databases! {
         lifting_is_no_grant_and_reaches_no_typed_opt_out,
         a_platform_stop_and_what_does_not_exist_cannot_be_lifted,
         a_suppression_that_says_too_little_or_too_much_is_refused,
+    }
+    inbound {
+        an_opt_out_in_the_persons_own_words_is_taken_at_once,
+        the_button_that_whatsapp_offers_ends_marketing_by_payload_or_text,
+        what_may_be_an_opt_out_pauses_marketing_until_it_is_settled,
+        a_near_miss_and_an_ordinary_message_change_nothing,
+        a_yes_confirms_only_while_something_waits_for_it,
+        a_no_refuses_what_waits_and_nothing_else,
+        a_message_opens_the_service_window_for_exactly_a_day,
+        a_report_that_comes_twice_is_one_and_an_edited_message_is_another,
+        whatsapps_own_stop_holds_until_its_own_resume,
+        a_sign_up_in_whatsapp_grants_what_its_notice_names,
+        an_opt_out_may_be_confirmed_once_by_the_number_that_heard_it,
+        an_opt_out_is_heard_whatever_number_it_comes_from_or_to,
+        what_is_wrong_with_a_report_is_named,
+    }
+    identity {
+        an_opt_out_through_one_address_holds_for_the_linked_one,
+        a_link_is_made_once_and_lets_a_grant_count_at_the_twin,
+        a_number_that_comes_with_another_user_id_is_in_doubt_until_the_person_acts,
+        with_a_person_who_moves_go_the_opt_outs_and_no_grant,
+        a_user_id_that_changes_leaves_the_number_without_doubt,
+        an_opt_out_reaches_an_address_that_is_linked_through_another,
+        opposite_acts_on_linked_addresses_at_once_are_all_kept,
     }
     evidence {
         each_rule_refuses_with_its_own_reason_and_field,

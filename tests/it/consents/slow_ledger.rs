@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use consentgate::domain::id::{BusinessId, SubjectId};
 use consentgate::domain::time::Timestamp;
+use consentgate::ledger::activity::ActivityStore;
 use consentgate::ledger::postgres::{self, Postgres};
 use consentgate::ledger::{
     Append, Appended, Error, Ledger, Loaded, Meta, Offset, Partition, Position, Recorded, Rpc,
@@ -23,6 +24,7 @@ use crate::postgres::{TestDatabase, database};
 /// An empty ledger of one test.
 pub struct Store {
     pub ledger: Arc<dyn Ledger>,
+    pub activity: Arc<dyn ActivityStore>,
     _kept: (Option<TempDir>, Option<TestDatabase>),
 }
 
@@ -32,8 +34,10 @@ impl Store {
             Backend::Sqlite => {
                 let directory = tempfile::tempdir().unwrap();
                 let file: PathBuf = directory.path().join("ledger.db");
+                let ledger = Arc::new(open_sqlite(&file).await);
                 Self {
-                    ledger: Arc::new(open_sqlite(&file).await),
+                    activity: ledger.clone(),
+                    ledger,
                     _kept: (Some(directory), None),
                 }
             }
@@ -41,8 +45,10 @@ impl Store {
                 let database = database().await;
                 postgres::migrate(database.url(), LIMITS).await.unwrap();
                 let ledger = Postgres::open(database.url(), LIMITS).await.unwrap();
+                let ledger = Arc::new(ledger);
                 Self {
-                    ledger: Arc::new(ledger),
+                    activity: ledger.clone(),
+                    ledger,
                     _kept: (None, Some(database)),
                 }
             }

@@ -56,7 +56,8 @@ pub fn standing(
     let best = facts
         .grants
         .iter()
-        .filter(|grant| speaks_of(grant, purpose, sender, spelling) && facts.speaks(grant))
+        .filter(|grant| speaks_of(grant, purpose, sender, spelling))
+        .filter(|grant| facts.speaks(grant, rules.clock_tolerance))
         .filter(|grant| outlived(grant))
         .map(|grant| judge(grant, &context, purpose, purpose.message_class, at))
         .max_by_key(Judged::rank);

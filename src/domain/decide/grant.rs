@@ -15,6 +15,7 @@ impl<'a> Case<'a> {
     /// The grants that speak of this purpose, sender and address.
     pub(super) fn grants(&self) -> impl Iterator<Item = &'a Grant> + use<'a> {
         let (question, facts) = (self.question, self.facts);
+        let tolerance = self.rules.clock_tolerance;
         facts.grants.iter().filter(move |grant| {
             grant.purpose == question.purpose.key
                 && grant.spelling.grants(question.spelling)
@@ -22,7 +23,7 @@ impl<'a> Case<'a> {
                     .sender
                     .as_ref()
                     .is_none_or(|narrowed| Some(narrowed) == question.sender)
-                && facts.speaks(grant)
+                && facts.speaks(grant, tolerance)
         })
     }
 

@@ -144,18 +144,25 @@ impl<'a> Case<'a> {
     /// said why. A later consent settles it; a service window that was opened since is whoever's the
     /// address is now.
     pub(super) fn step_4_identity(&self, failing: &mut Failing) {
-        let Some(doubt) = self.facts.doubt() else {
-            return;
-        };
-        let window_of_whoever_it_is = self.question.class == MessageClass::Service
-            && self.activity.window_is_open(self.at)
-            && self
-                .activity
-                .last_inbound
-                .is_some_and(|inbound| inbound >= doubt.at);
-        if !window_of_whoever_it_is && !self.is_outlived(doubt) {
+        let settled = self
+            .grants()
+            .any(|grant| self.doubts().all(|doubt| self.outlives(grant, doubt)));
+        if let Some(doubt) = self.doubts().max_by_key(|doubt| doubt.at)
+            && !settled
+        {
             failing.push(Reason::IdentityUnverified, Some(doubt.event_id));
         }
+    }
+
+    /// What makes it doubtful whose the address is; nothing for SERVICE in a window that was opened
+    /// since.
+    fn doubts(&self) -> impl Iterator<Item = &'a Mark> + use<'a> {
+        let opened = self.activity.last_inbound.filter(|_| {
+            self.question.class == MessageClass::Service && self.activity.window_is_open(self.at)
+        });
+        let facts = self.facts;
+        let answers = opened.is_some_and(|inbound| facts.doubts().all(|doubt| inbound >= doubt.at));
+        facts.doubts().filter(move |_| !answers)
     }
 
     /// What ended every earlier consent: a grant that is not later than all of them carries nothing.
@@ -177,7 +184,7 @@ impl<'a> Case<'a> {
         suppressed
             .chain(restricted)
             .chain(listed)
-            .chain(self.facts.doubt())
+            .chain(self.doubts())
             .collect()
     }
 

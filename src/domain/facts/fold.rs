@@ -3,7 +3,8 @@
 //! What a slot is, is said at the types in [`super`]. Here is only how an event reaches its slots.
 
 use super::{
-    Ask, Consulted, Coverage, Facts, Failed, Grant, Lifted, Linked, Mark, Restricted, Suppressed,
+    Ask, Consulted, Coverage, Facts, Failed, Grant, Latest, Lifted, Linked, Mark, Restricted,
+    Suppressed,
 };
 use crate::domain::address::Spelling;
 use crate::domain::event::{
@@ -215,10 +216,11 @@ impl Facts {
     fn link(&mut self, link: &Link, mark: Mark) {
         self.inherit(&link.inherited);
         let slot = self.link_slot(link.other, link.kind);
-        if slot.linked.is_none_or(|known| mark.rank() > known.rank()) {
-            slot.linked = Some(mark);
+        let newest = slot.linked.newest();
+        if newest.is_none_or(|known| mark.rank() > known.rank()) {
             slot.here = link.here;
         }
+        slot.linked.raise(mark);
     }
 
     /// The slot of a link; its kind is that of the link itself, once that is known.
@@ -229,8 +231,8 @@ impl Facts {
                 other,
                 kind,
                 here: Spelling::Verbatim,
-                linked: None,
-                ended: None,
+                linked: Latest::default(),
+                ended: Latest::default(),
             };
             self.links.insert(index, slot);
             index
@@ -242,11 +244,11 @@ impl Facts {
 
     fn identity_changed(&mut self, change: &IdentityChange, mark: Mark) {
         match change {
-            IdentityChange::Former => raise_option(&mut self.left, mark),
+            IdentityChange::Former => self.left.raise(mark),
             IdentityChange::Successor { inherited } => self.inherit(inherited),
             IdentityChange::Unlinked { former, kind } => {
                 let slot = self.link_slot(*former, *kind);
-                raise_option(&mut slot.ended, mark);
+                slot.ended.raise(mark);
             }
         }
     }
@@ -270,6 +272,10 @@ impl Facts {
     }
 
     fn failed(&mut self, kind: FailureKind, mark: Mark) {
+        match kind {
+            FailureKind::IdentityMismatch => return self.mismatched.raise(mark),
+            FailureKind::Undeliverable | FailureKind::Limited => {}
+        }
         let found = self
             .failures
             .binary_search_by(|known| known.kind.cmp(&kind));

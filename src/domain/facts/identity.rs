@@ -4,11 +4,16 @@
 //! a new number. So a number that comes with another user id, without notice of a change, is probably
 //! somebody else's by now. What a decision makes of that is said in [`crate::domain::decide`].
 
+use std::time::Duration;
+
 use super::{Facts, Grant, Linked, Mark};
 use crate::domain::address::Spelling;
 use crate::domain::event::Inherited;
 use crate::domain::id::SubjectId;
-use crate::domain::vocabulary::{AddressKind, FailureKind};
+
+/// How far two clocks can be taken to differ at most, whatever is set: what is handed over is kept
+/// for ever, and must not depend on a setting.
+const LONGEST_TOLERANCE: Duration = Duration::from_hours(24);
 
 impl Facts {
     /// The other addresses of this person: those whose link stands.
@@ -16,52 +21,55 @@ impl Facts {
         self.links.iter().filter(|link| self.stands(link))
     }
 
+    /// Named together again after the other one ceased to be this person's, and after this one did.
     fn stands(&self, link: &Linked) -> bool {
-        let ends = link.ended.iter().chain(&self.left);
-        link.linked
-            .as_ref()
-            .is_some_and(|linked| ends.into_iter().all(|end| linked.at > end.at))
+        let at = |mark: &Mark| mark.at;
+        let ends = link.ended.iter().chain(self.left.iter());
+        link.linked.iter().map(at).max() > ends.map(at).max()
     }
 
-    /// Since when it is in doubt whose this address is. A consent that is later than that settles it
-    /// for its own purpose.
+    /// Since when it is in doubt whose this address is, of several the latest; `None` if it is not.
     pub fn doubt(&self) -> Option<&Mark> {
-        let mismatch = self
-            .failures
-            .iter()
-            .filter(|failed| failed.kind == FailureKind::IdentityMismatch)
-            .filter_map(|failed| failed.marks.first());
-        AddressKind::ALL
-            .iter()
-            .filter_map(|kind| self.conflict(*kind))
-            .chain(mismatch)
-            .max_by_key(|mark| mark.rank())
+        self.doubts().max_by_key(|mark| mark.rank())
     }
 
-    /// Of two addresses of one kind the later one raises the doubt.
-    fn conflict(&self, kind: AddressKind) -> Option<&Mark> {
-        let links = self.linked().filter(|link| link.kind == kind);
-        let marks: Vec<&Mark> = links.filter_map(|link| link.linked.as_ref()).collect();
-        (marks.len() > 1)
-            .then(|| marks.into_iter().max_by_key(|mark| mark.rank()))
-            .flatten()
+    /// Everything that raises a doubt whose this address is. A consent that is later than all of it
+    /// settles it for its own purpose.
+    pub fn doubts(&self) -> impl Iterator<Item = &Mark> {
+        self.conflicts().chain(self.mismatched.iter())
+    }
+
+    /// When this address was named together with each of two others that are of one kind: a person has
+    /// no two of a kind.
+    pub fn conflicts(&self) -> impl Iterator<Item = &Mark> {
+        let conflicting = |link: &&Linked| {
+            let mut others = self.linked();
+            others.any(|other| other.kind == link.kind && other.other != link.other)
+        };
+        self.linked()
+            .filter(conflicting)
+            .flat_map(|link| link.linked.iter())
     }
 
     /// Whether a grant speaks for whoever has this address: given before the person left it, it does
-    /// not; given at a linked address, it does while that link stands and nothing is in doubt.
-    pub fn speaks(&self, grant: &Grant) -> bool {
-        let after_leaving = self.left.is_none_or(|left| grant.mark.at > left.at);
+    /// not; given at a linked address, it does while that link stands, if it was not given before the
+    /// link once ended, and while nothing is in doubt.
+    pub fn speaks(&self, grant: &Grant, tolerance: Duration) -> bool {
+        let after = |end: &Mark| grant.mark.is_later_than(end, tolerance);
         let by_link = grant.via_link.is_none_or(|other| {
-            self.doubt().is_none() && self.linked().any(|link| link.other == other)
+            let link = self.linked().find(|link| link.other == other);
+            link.is_some_and(|link| link.ended.iter().all(after)) && self.doubts().next().is_none()
         });
-        after_leaving && by_link
+        self.left.iter().all(after) && by_link
     }
 
     /// What another address of the same person takes over when the two are linked: everything that
     /// restricts, the asks, and the grants that speak for `here`, the spelling that was linked.
     pub fn inheritance(&self, own: SubjectId, here: Spelling, there: Spelling) -> Inherited {
         let grants = self.grants.iter().filter(|grant| {
-            grant.via_link.is_none() && grant.spelling.grants(here) && self.speaks(grant)
+            grant.via_link.is_none()
+                && grant.spelling.grants(here)
+                && self.speaks(grant, LONGEST_TOLERANCE)
         });
         let grants = match self.doubt() {
             Some(_) => Vec::new(),

@@ -75,6 +75,34 @@ impl Mark {
     }
 }
 
+/// The latest mark of each clock: that of one may not stand in for that of another, because the two
+/// compare with a tolerance.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Latest(Vec<Mark>);
+
+impl Latest {
+    pub fn iter(&self) -> std::slice::Iter<'_, Mark> {
+        self.0.iter()
+    }
+
+    /// The latest of all, by whichever clock.
+    pub fn newest(&self) -> Option<&Mark> {
+        self.0.iter().max_by_key(|mark| mark.rank())
+    }
+
+    fn raise(&mut self, mark: Mark) {
+        match self
+            .0
+            .binary_search_by_key(&mark.source, |known| known.source)
+        {
+            Ok(index) if mark.rank() > self.0[index].rank() => self.0[index] = mark,
+            Ok(_) => {}
+            Err(index) => self.0.insert(index, mark),
+        }
+    }
+}
+
 /// The latest grant of one slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -254,13 +282,14 @@ pub struct Linked {
     pub kind: AddressKind,
     /// The spelling of this address that was linked: what is given at the other one counts for it.
     pub here: Spelling,
-    /// When they were last recorded as named together; `None`: only the link's end is known.
-    pub linked: Option<Mark>,
+    /// When they were last recorded as named together; empty: only the link's end is known.
+    pub linked: Latest,
     /// When the other address ceased to be the person's.
-    pub ended: Option<Mark>,
+    pub ended: Latest,
 }
 
-/// The latest failures of one kind to deliver to this address, newest first.
+/// The latest failures of one kind to deliver to this address, newest first. A mismatch of identity
+/// is none of them: see [`Facts::mismatched`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failed {
@@ -281,7 +310,9 @@ pub struct Facts {
     pub registries: Vec<Consulted>,
     pub links: Vec<Linked>,
     /// When the person left this address for another one.
-    pub left: Option<Mark>,
+    pub left: Latest,
+    /// When the keys of the recipient's device were not those that were known.
+    pub mismatched: Latest,
     pub failures: Vec<Failed>,
     /// When the address last answered after deliveries had failed.
     pub reached: Option<Mark>,
@@ -310,7 +341,7 @@ impl Facts {
         let suppressions = self.suppressions.capacity() * (size_of::<Suppressed>() + 3 * TEXT);
         let lifts = self.lifts.capacity() * (size_of::<Lifted>() + 2 * TEXT);
         let registries = self.registries.capacity() * (size_of::<Consulted>() + TEXT);
-        let links = self.links.capacity() * size_of::<Linked>();
+        let links = self.links.capacity() * (size_of::<Linked>() + marks(1));
         let failures = self
             .failures
             .iter()
@@ -330,7 +361,7 @@ impl Facts {
         let links = self
             .links
             .iter()
-            .flat_map(|link| link.linked.iter().chain(&link.ended));
+            .flat_map(|link| link.linked.iter().chain(link.ended.iter()));
         let marks = asks
             .chain(failures)
             .chain(links)
@@ -338,7 +369,8 @@ impl Facts {
             .chain(self.suppressions.iter().map(|suppressed| &suppressed.mark))
             .chain(self.lifts.iter().map(|lift| &lift.mark))
             .chain(self.registries.iter().map(|consulted| &consulted.mark))
-            .chain(&self.left)
+            .chain(self.left.iter())
+            .chain(self.mismatched.iter())
             .chain(&self.reached);
         let all = grants.chain(marks.map(|mark| mark.at));
         all.max().unwrap_or(Timestamp::EPOCH)

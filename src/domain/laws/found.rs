@@ -15,26 +15,26 @@ use crate::domain::rules::tests::{catalog, rules_with};
 use crate::domain::standing::standing;
 use crate::domain::vocabulary::ConsentState;
 
-fn seconds(seconds: i64) -> Timestamp {
+pub(super) fn seconds(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * SECOND + 1)
 }
 
-fn by(source: TimeSource, event: Event) -> Event {
+pub(super) fn by(source: TimeSource, event: Event) -> Event {
     Event {
         time_source: source,
         ..event
     }
 }
 
-fn grant(time: i64, key: &str) -> Event {
+pub(super) fn grant(time: i64, key: &str) -> Event {
     on(seconds(time), Act::ConsentGiven(terms(key)))
 }
 
-fn stop(time: i64, scope: Scope) -> Event {
+pub(super) fn stop(time: i64, scope: Scope) -> Event {
     on(seconds(time), Act::Restricted(withdrawn(scope)))
 }
 
-fn decisive(case: &Case) -> Reason {
+pub(super) fn decisive(case: &Case) -> Reason {
     case.verdict().reasons()[0]
 }
 

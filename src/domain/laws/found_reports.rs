@@ -1,0 +1,93 @@
+//! The smallest histories with reports of machines that broke a law: whose an address is, what
+//! registries and deliveries say, and when a message may go. Those of people alone are in [`super::found`].
+
+use super::found::{by, decisive, grant, seconds};
+use super::*;
+use crate::domain::event::{Failure, IdentityChange, Inherited, Link};
+use crate::domain::id::SubjectId;
+use crate::domain::vocabulary::{AddressKind, FailureKind};
+
+fn user(number: u128) -> SubjectId {
+    SubjectId(uuid::Uuid::from_u128(number))
+}
+
+fn linked_with(time: i64, other: u128, inherited: Inherited) -> Event {
+    let link = Link {
+        other: user(other),
+        kind: AddressKind::UserId,
+        here: Spelling::Verbatim,
+        inherited,
+    };
+    by(TimeSource::Platform, on(seconds(time), Act::Linked(link)))
+}
+
+fn linked(time: i64, other: u128) -> Event {
+    linked_with(time, other, Inherited::default())
+}
+
+fn changed(time: i64, change: IdentityChange) -> Event {
+    let act = Act::IdentityChanged(change);
+    by(TimeSource::Platform, on(seconds(time), act))
+}
+
+fn unlinked(time: i64, former: u128) -> Event {
+    let kind = AddressKind::UserId;
+    let former = user(former);
+    changed(time, IdentityChange::Unlinked { former, kind })
+}
+
+fn failed(time: i64, kind: FailureKind) -> Event {
+    let failure = Failure {
+        kind,
+        sender_id: SenderId::parse("1001").unwrap(),
+        code: String::new(),
+        provider: String::new(),
+    };
+    let act = Act::DeliveryFailed(failure);
+    by(TimeSource::Platform, on(seconds(time), act))
+}
+
+fn copied(event: Event, from: u128) -> Event {
+    Event {
+        copied_from: Some(user(from)),
+        ..event
+    }
+}
+
+#[test]
+fn a_second_doubt_by_another_clock_does_not_hide_the_first() {
+    let ours = |event| by(TimeSource::Gate, event);
+    let theirs = |event| by(TimeSource::Platform, event);
+    let denied = question("offers")
+        .and(ours(failed(1_000, FailureKind::IdentityMismatch)))
+        .and(theirs(grant(1_100, "offers")));
+    assert_eq!(decisive(&denied), Reason::IdentityUnverified);
+    let mismatched = denied.and(failed(1_010, FailureKind::IdentityMismatch));
+    assert_eq!(decisive(&mismatched), Reason::IdentityUnverified);
+
+    let denied = question("offers")
+        .and(linked(10, 71))
+        .and(ours(linked(1_000, 72)))
+        .and(theirs(grant(1_100, "offers")));
+    assert_eq!(decisive(&denied), Reason::IdentityUnverified);
+    let named_again = denied.and(linked(1_010, 72));
+    assert_eq!(decisive(&named_again), Reason::IdentityUnverified);
+}
+
+#[test]
+fn a_consent_does_not_come_back_with_a_link_that_once_ended() {
+    let allowed = question("offers")
+        .and(linked(100, 71))
+        .and(copied(grant(150, "offers"), 71));
+    assert!(allows(&allowed));
+    let again = allowed.and(unlinked(200, 71)).and(linked(300, 71));
+    assert_eq!(decisive(&again), Reason::NoConsent);
+}
+
+#[test]
+fn leaving_an_address_ends_what_another_clock_puts_just_after_it() {
+    let left = changed(1_000, IdentityChange::Former);
+    let soon = question("offers").and(left).and(grant(1_100, "offers"));
+    assert_eq!(decisive(&soon), Reason::NoConsent);
+    assert!(allows(&soon.and(grant(1_302, "offers"))));
+}

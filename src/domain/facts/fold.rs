@@ -214,7 +214,14 @@ impl Facts {
     }
 
     fn link(&mut self, link: &Link, mark: Mark) {
-        self.inherit(&link.inherited);
+        for grant in &link.inherited.grants {
+            // Whatever the event says: what came by a link counts while the link stands.
+            self.join_grant(Grant {
+                via_link: Some(link.other),
+                ..grant.clone()
+            });
+        }
+        self.inherit_restrictions(&link.inherited);
         let slot = self.link_slot(link.other, link.kind);
         let newest = slot.linked.newest();
         if newest.is_none_or(|known| mark.rank() > known.rank()) {
@@ -245,7 +252,7 @@ impl Facts {
     fn identity_changed(&mut self, change: &IdentityChange, mark: Mark) {
         match change {
             IdentityChange::Former => self.left.raise(mark),
-            IdentityChange::Successor { inherited } => self.inherit(inherited),
+            IdentityChange::Successor { inherited } => self.inherit_restrictions(inherited),
             IdentityChange::Unlinked { former, kind } => {
                 let slot = self.link_slot(*former, *kind);
                 slot.ended.raise(mark);
@@ -253,10 +260,8 @@ impl Facts {
         }
     }
 
-    fn inherit(&mut self, inherited: &Inherited) {
-        for grant in &inherited.grants {
-            self.join_grant(grant.clone());
-        }
+    /// All but the grants, which only a link hands over.
+    fn inherit_restrictions(&mut self, inherited: &Inherited) {
         for ask in &inherited.asks {
             self.join_ask(ask.clone());
         }

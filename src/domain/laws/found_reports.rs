@@ -4,6 +4,7 @@
 use super::found::{by, decisive, grant, seconds};
 use super::*;
 use crate::domain::event::{Failure, IdentityChange, Inherited, Link};
+use crate::domain::facts::Facts;
 use crate::domain::id::SubjectId;
 use crate::domain::vocabulary::{AddressKind, FailureKind};
 
@@ -90,4 +91,21 @@ fn leaving_an_address_ends_what_another_clock_puts_just_after_it() {
     let soon = question("offers").and(left).and(grant(1_100, "offers"));
     assert_eq!(decisive(&soon), Reason::NoConsent);
     assert!(allows(&soon.and(grant(1_302, "offers"))));
+}
+
+#[test]
+fn a_move_or_a_broken_link_that_brings_consents_gives_none() {
+    let grants = Facts::fold(&[grant(100, "offers")]).grants;
+    let inherited = Inherited {
+        grants,
+        ..Inherited::default()
+    };
+    let moved = IdentityChange::Successor {
+        inherited: inherited.clone(),
+    };
+    let moved = question("offers").and(changed(200, moved));
+    assert_eq!(decisive(&moved), Reason::NoConsent);
+    // A grant that does not say by which link it came ends with the link that brought it.
+    let by_link = question("offers").and(linked_with(200, 71, inherited));
+    assert_eq!(decisive(&by_link.and(unlinked(300, 71))), Reason::NoConsent);
 }

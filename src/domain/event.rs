@@ -9,7 +9,7 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
 use super::address::Spelling;
-use super::facts::{Ask, Grant, Lifted, Restricted, Suppressed};
+use super::facts::{Ask, Consulted, Grant, Restricted, Suppressed};
 use super::id::{
     BusinessId, EventId, ImportBatchId, JurisdictionCode, NoticeRef, PurposeKey, RegistryName,
     SenderId, SubjectId,
@@ -301,10 +301,12 @@ pub struct Inherited {
     pub asks: Vec<Ask>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restrictions: Vec<Restricted>,
+    /// Those that were not lifted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suppressions: Vec<Suppressed>,
+    /// Only listings: an answer that a number is not listed is about that number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lifts: Vec<Lifted>,
+    pub registries: Vec<Consulted>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use crate::domain::facts::{Consulted, Coverage, Grant, Mark, Restricted, Suppres
 use crate::domain::id::SenderId;
 use crate::domain::policy::RegistryKind;
 use crate::domain::vocabulary::{
-    MessageClass, Reason, RegistryResult, RestrictionKind, SuppressionBasis,
+    MessageClass, Reason, RestrictionKind, SuppressionBasis,
 };
 
 impl<'a> Case<'a> {
@@ -63,21 +63,8 @@ impl<'a> Case<'a> {
         self.in_scope(&Coverage::AllMarketing)
     }
 
-    /// The registries that list the number: their latest word is that they do.
     fn listings(&self) -> impl Iterator<Item = &'a Consulted> + use<'a> {
-        let (facts, tolerance) = (self.facts, self.rules.clock_tolerance);
-        let listed = |consulted: &&Consulted| consulted.result == RegistryResult::Listed;
-        facts
-            .registries
-            .iter()
-            .filter(listed)
-            .filter(move |listed| {
-                !facts.registries.iter().any(|other| {
-                    other.registry == listed.registry
-                        && other.result == RegistryResult::NotListed
-                        && other.mark.is_later_than(&listed.mark, tolerance)
-                })
-            })
+        self.facts.listings(self.rules.clock_tolerance)
     }
 
     pub(super) fn covering_suppressions(&self) -> impl Iterator<Item = &'a Suppressed> + use<'a> {

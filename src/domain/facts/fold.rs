@@ -198,17 +198,20 @@ impl Facts {
             RegistryResult::NoData => return,
             RegistryResult::Listed | RegistryResult::NotListed => {}
         }
-        let slot = |known: &Consulted| (known.registry.clone(), known.result, known.mark.source);
-        let new = Consulted {
+        self.join_look_up(Consulted {
             registry: check.registry.clone(),
             result: check.result,
             mark,
-        };
+        });
+    }
+
+    fn join_look_up(&mut self, new: Consulted) {
+        let slot = |known: &Consulted| (known.registry.clone(), known.result, known.mark.source);
         let found = self
             .registries
             .binary_search_by(|known| slot(known).cmp(&slot(&new)));
         match found {
-            Ok(index) => raise(&mut self.registries[index].mark, mark),
+            Ok(index) => raise(&mut self.registries[index].mark, new.mark),
             Err(index) => self.registries.insert(index, new),
         }
     }
@@ -271,8 +274,12 @@ impl Facts {
         for suppressed in &inherited.suppressions {
             self.join_suppression(suppressed.clone());
         }
-        for lifted in &inherited.lifts {
-            self.join_lift(lifted.clone());
+        for listed in &inherited.registries {
+            match listed.result {
+                RegistryResult::Listed => self.join_look_up(listed.clone()),
+                // It says nothing of this address.
+                RegistryResult::NotListed | RegistryResult::NoData => {}
+            }
         }
     }
 

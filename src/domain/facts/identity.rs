@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Facts, Grant, Linked, Mark};
+use super::{Facts, Grant, Linked, Mark, Suppressed};
 use crate::domain::address::Spelling;
 use crate::domain::event::Inherited;
 use crate::domain::id::SubjectId;
@@ -87,14 +87,16 @@ impl Facts {
         }
     }
 
-    /// What goes with a person to a new address: everything that restricts, and no grant.
+    /// What goes with a person to a new address: everything that restricts, and no grant. What was
+    /// lifted stays behind with its lifting, which must not lift what was made for the new address.
     pub fn restrictive_inheritance(&self) -> Inherited {
+        let holding = |suppressed: &&Suppressed| !self.is_lifted(suppressed, LONGEST_TOLERANCE);
         Inherited {
             grants: Vec::new(),
             asks: self.asks.clone(),
             restrictions: self.restrictions.clone(),
-            suppressions: self.suppressions.clone(),
-            lifts: self.lifts.clone(),
+            suppressions: self.suppressions.iter().filter(holding).cloned().collect(),
+            registries: self.listings(LONGEST_TOLERANCE).cloned().collect(),
         }
     }
 }

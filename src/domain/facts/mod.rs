@@ -386,13 +386,29 @@ impl Facts {
     ) -> impl Iterator<Item = &Suppressed> {
         self.suppressions.iter().filter(move |suppressed| {
             let ended = suppressed.until.is_some_and(|until| at >= until);
-            let lifted = self.lifts.iter().any(|lift| {
-                lift.basis == suppressed.basis
-                    && lift.coverage == suppressed.coverage
-                    && lift.sender == suppressed.sender
-                    && lift.mark.is_later_than(&suppressed.mark, tolerance)
-            });
-            !ended && !lifted
+            !ended && !self.is_lifted(suppressed, tolerance)
+        })
+    }
+
+    fn is_lifted(&self, suppressed: &Suppressed, tolerance: Duration) -> bool {
+        self.lifts.iter().any(|lift| {
+            lift.basis == suppressed.basis
+                && lift.coverage == suppressed.coverage
+                && lift.sender == suppressed.sender
+                && lift.mark.is_later_than(&suppressed.mark, tolerance)
+        })
+    }
+
+    /// The registries that list the number: their latest word is that they do. Against another clock
+    /// it is taken back only by what is later by more than `tolerance`.
+    pub fn listings(&self, tolerance: Duration) -> impl Iterator<Item = &Consulted> {
+        self.registries.iter().filter(move |listed| {
+            listed.result == RegistryResult::Listed
+                && !self.registries.iter().any(|other| {
+                    other.registry == listed.registry
+                        && other.result == RegistryResult::NotListed
+                        && other.mark.is_later_than(&listed.mark, tolerance)
+                })
         })
     }
 }

@@ -3,10 +3,10 @@
 
 use super::found::{by, decisive, grant, seconds};
 use super::*;
-use crate::domain::event::{Failure, IdentityChange, Inherited, Link};
+use crate::domain::event::{Failure, IdentityChange, Inherited, Lift, Link, RegistryCheck};
 use crate::domain::facts::Facts;
-use crate::domain::id::SubjectId;
-use crate::domain::vocabulary::{AddressKind, FailureKind};
+use crate::domain::id::{RegistryName, SubjectId};
+use crate::domain::vocabulary::{AddressKind, FailureKind, RegistryResult};
 
 fn user(number: u128) -> SubjectId {
     SubjectId(uuid::Uuid::from_u128(number))
@@ -46,6 +46,20 @@ fn failed(time: i64, kind: FailureKind) -> Event {
     };
     let act = Act::DeliveryFailed(failure);
     by(TimeSource::Platform, on(seconds(time), act))
+}
+
+fn looked_up(time: i64, registry: &str, result: RegistryResult) -> Event {
+    let check = RegistryCheck {
+        registry: RegistryName::parse(registry).unwrap(),
+        list_version: None,
+        result,
+    };
+    on(seconds(time), Act::RegistryChecked(check))
+}
+
+fn moved_from(time: i64, former: &[Event]) -> Event {
+    let inherited = Facts::fold(former).restrictive_inheritance();
+    changed(time, IdentityChange::Successor { inherited })
 }
 
 fn copied(event: Event, from: u128) -> Event {
@@ -108,4 +122,40 @@ fn a_move_or_a_broken_link_that_brings_consents_gives_none() {
     // A grant that does not say by which link it came ends with the link that brought it.
     let by_link = question("offers").and(linked_with(200, 71, inherited));
     assert_eq!(decisive(&by_link.and(unlinked(300, 71))), Reason::NoConsent);
+}
+
+#[test]
+fn a_listing_goes_with_the_person_and_an_answer_that_a_number_is_not_listed_does_not() {
+    let listed = looked_up(100, "dnc", RegistryResult::Listed);
+    let moved = question("offers")
+        .and(moved_from(200, std::slice::from_ref(&listed)))
+        .and(grant(300, "offers"));
+    assert_eq!(decisive(&moved), Reason::Suppressed);
+    let taken_back = looked_up(150, "dnc", RegistryResult::NotListed);
+    let inherited = Facts::fold(&[listed, taken_back]).restrictive_inheritance();
+    assert_eq!(inherited, Inherited::default());
+}
+
+#[test]
+fn what_was_lifted_at_the_former_address_lifts_nothing_at_the_new_one() {
+    let order = || suppressed(SuppressionBasis::CourtOrder, Scope::Everything, None);
+    let lift = Lift {
+        basis: SuppressionBasis::CourtOrder,
+        scope: Scope::Everything,
+        sender_id: None,
+        lifts: None,
+        indication_method: None,
+    };
+    let former = [
+        on(seconds(50), Act::Suppressed(order())),
+        on(seconds(200), Act::SuppressionLifted(lift)),
+    ];
+    let here = question("offers")
+        .and(grant(10, "offers"))
+        .and(on(seconds(100), Act::Suppressed(order())));
+    assert_eq!(decisive(&here), Reason::Suppressed);
+    assert_eq!(decisive(&here.and(moved_from(300, &former))), Reason::Suppressed);
+    // And what was lifted there is not brought back here.
+    let elsewhere = question("offers").and(grant(10, "offers"));
+    assert!(allows(&elsewhere.and(moved_from(300, &former))));
 }

@@ -397,10 +397,11 @@ impl Event {
         time.min(self.recorded_at)
     }
 
-    /// The same act has the same digest, however often and in what order it is delivered: ids and
-    /// the time of recording are left out. Breaks ties between acts of one instant.
+    /// The same act has the same digest, however often and in what order it is delivered, also as a
+    /// copy at a linked address: ids, the spelling and the time of recording are left out. Breaks ties
+    /// between acts of one instant.
     pub fn content_digest(&self) -> Digest {
-        let content = (self.event_time, self.time_source, self.spelling, &self.act);
+        let content = (self.event_time, self.time_source, &self.act);
         let bytes = serde_json::to_vec(&content).expect("as for `canonical`");
         let hash = digest::digest(&digest::SHA256, &bytes);
         let number = hash.as_ref().iter().take(8);
@@ -556,6 +557,8 @@ pub(crate) mod tests {
         let a = event(1, at(100), withdrawal(Scope::Everything));
         let mut b = event(2, at(100), withdrawal(Scope::Everything));
         b.recorded_at = at(9_999);
+        b.spelling = Spelling::Mexico521;
+        b.copied_from = Some(SubjectId(Uuid::from_u128(2)));
         assert_eq!(a.content_digest(), b.content_digest());
         let c = event(1, at(101), withdrawal(Scope::Everything));
         assert_ne!(a.content_digest(), c.content_digest());

@@ -71,7 +71,7 @@ impl<'a> Case<'a> {
     fn asks(&self) -> Vec<Timestamp> {
         let asks = self.facts.asks.iter().filter(|ask| !ask.deferred);
         let marks: BTreeSet<_> = asks
-            .flat_map(|ask| ask.marks.iter().map(|mark| (mark.at, mark.event_id)))
+            .flat_map(|ask| ask.marks.iter().map(Mark::act))
             .collect();
         marks.into_iter().map(|(at, _)| at).collect()
     }

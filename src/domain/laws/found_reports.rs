@@ -3,7 +3,9 @@
 
 use super::found::{by, decisive, grant, seconds};
 use super::*;
-use crate::domain::event::{Failure, IdentityChange, Inherited, Lift, Link, RegistryCheck};
+use crate::domain::event::{
+    Asked, Failure, IdentityChange, Inherited, Lift, Link, RegistryCheck,
+};
 use crate::domain::facts::Facts;
 use crate::domain::id::{RegistryName, SubjectId};
 use crate::domain::vocabulary::{AddressKind, FailureKind, RegistryResult};
@@ -158,4 +160,52 @@ fn what_was_lifted_at_the_former_address_lifts_nothing_at_the_new_one() {
     // And what was lifted there is not brought back here.
     let elsewhere = question("offers").and(grant(10, "offers"));
     assert!(allows(&elsewhere.and(moved_from(300, &former))));
+}
+
+#[test]
+fn an_act_that_is_copied_and_handed_over_as_well_is_one_act() {
+    let given = Event {
+        spelling: Spelling::Mexico52,
+        ..grant(100, "offers")
+    };
+    let copy = Event {
+        spelling: Spelling::Verbatim,
+        ..copied(given.clone(), 71)
+    };
+    let there = Facts::fold(&[given]);
+    let inherited = there.inheritance(user(71), Spelling::Mexico52, Spelling::Verbatim);
+    let case = question("offers")
+        .and(copy)
+        .and(linked_with(200, 71, inherited));
+    let facts = Facts::fold(&case.events);
+    assert_eq!(facts.grants.len(), 1);
+    assert_eq!(facts.grants[0].prior, None, "it is no renewed consent");
+}
+
+#[test]
+fn an_ask_that_is_copied_and_handed_over_as_well_does_not_push_another_one_out() {
+    let ask = |time| {
+        let asked = Asked {
+            purposes: vec![purpose("offers")],
+            sender_id: None,
+            notice: None,
+        };
+        on(seconds(time), Act::ConsentRequested(asked))
+    };
+    // Eight of them, the most that any policy allows, and all that is remembered.
+    let there: Vec<Event> = (1..=8)
+        .map(|time| Event {
+            spelling: Spelling::Mexico52,
+            ..ask(time)
+        })
+        .collect();
+    let inherited = Facts::fold(&there).restrictive_inheritance();
+    let copies = there.into_iter().map(|event| Event {
+        spelling: Spelling::Verbatim,
+        ..copied(event, 71)
+    });
+    let case = copies.fold(question("offers"), |case, copy| case.and(copy));
+    let facts = Facts::fold(&case.and(linked_with(200, 71, inherited)).events);
+    assert_eq!(facts.asks[0].marks.len(), 8);
+    assert_eq!(facts.asks[0].marks[7].at, seconds(1));
 }

@@ -152,6 +152,20 @@ impl<'a> Case<'a> {
         facts.doubts().filter(move |_| !answers)
     }
 
+    /// The steps before ask of each thing that ended earlier consent whether a grant came after it.
+    /// By different clocks that may be different grants, none of which came after all: nothing is
+    /// allowed then, since what overcomes is one act of the person.
+    pub(super) fn one_grant_overcomes_all(&self, failing: &mut Failing) {
+        if !failing.findings.is_empty() {
+            return;
+        }
+        let voiding = self.voiding_marks();
+        let overcomes = |grant: &Grant| voiding.iter().all(|mark| self.outlives(grant, mark));
+        if !voiding.is_empty() && !self.grants().any(overcomes) {
+            failing.push(Reason::NoConsent, None);
+        }
+    }
+
     /// What ended every earlier consent: a grant that is not later than all of them carries nothing.
     pub(super) fn voiding_marks(&self) -> Vec<&'a Mark> {
         let suppressed = self

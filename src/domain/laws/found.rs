@@ -230,3 +230,30 @@ fn a_state_does_not_say_given_where_a_withdrawal_denies() {
     );
     assert_eq!(standing.state, ConsentState::Withdrawn);
 }
+
+#[test]
+fn two_grants_that_each_come_after_one_of_two_ends_do_not_overcome_both() {
+    let wrong = suppressed(SuppressionBasis::WrongNumber, Scope::Everything, None);
+    let by_platform = |event| by(TimeSource::Platform, event);
+    let stopped = question("offers")
+        .and(by_platform(on(seconds(1_000), Act::Suppressed(wrong))))
+        .and(stop(1_000, Scope::Everything));
+    // The clocks may differ by five minutes: neither grant is known to come after both.
+    let given = stopped
+        .and(by_platform(grant(1_001, "offers")))
+        .and(grant(1_001, "offers"));
+    assert_eq!(decisive(&given), Reason::NoConsent);
+    let mut catalog = catalog();
+    catalog.purposes.get_mut("offers").unwrap().message_class = MessageClass::Utility;
+    catalog.purposes.get_mut("offers").unwrap().consent_required = false;
+    let rules = rules_with(
+        catalog,
+        crate::domain::policy::tests::policy(&[("ZZ", lenient())]),
+    );
+    let free = Case {
+        rules,
+        class: MessageClass::Utility,
+        ..given
+    };
+    assert!(!allows(&free), "{:?}", free.verdict());
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Carrier, Case, Failing, sooner};
-use crate::domain::facts::Mark;
+use crate::domain::facts::{Grant, Mark};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{MessageClass, Reason, RestrictionKind};
 
@@ -25,11 +25,9 @@ impl<'a> Case<'a> {
             })
         };
         let voiding = self.voiding_marks();
-        let standing = |grant: &_| voiding.iter().all(|mark| self.outlives(grant, mark));
+        let standing = |grant: &'a Grant| voiding.iter().all(|mark| self.outlives(grant, mark));
         let pending = self.grants().find(|grant| {
-            grant.is_genuine_act()
-                && standing(grant)
-                && self.judge(grant).failing.first() == Some(&Reason::ConfirmationPending)
+            grant.is_genuine_act() && standing(grant) && self.is_pending(grant)
         });
         if let Some(grant) = pending {
             return permitted(Some(grant.mark.event_id), self.judge(grant).holds_until);

@@ -28,14 +28,13 @@ impl<'a> Case<'a> {
     }
 
     /// Whether a grant is an act of the person that came after a restriction, and is settled: to ask
-    /// for the confirmation of a new request the request itself is enough; a message that needs no
-    /// grant is let through again only by one that holds in every other way, too.
-    pub(super) fn outlives(&self, grant: &Grant, restriction: &Mark) -> bool {
+    /// for the confirmation of a new request the request itself is enough while it waits for that; a
+    /// message that needs no grant is let through again only by one that holds in every other way, too.
+    pub(super) fn outlives(&self, grant: &'a Grant, restriction: &Mark) -> bool {
+        let confirmed = || grant.confirmed_at.is_some() || !self.needs_confirmation(grant);
         let settled = || match self.question.class {
-            MessageClass::ConsentRequest => true,
-            _ if self.needs_grant() => {
-                grant.confirmed_at.is_some() || !self.needs_confirmation(grant)
-            }
+            MessageClass::ConsentRequest => confirmed() || self.is_pending(grant),
+            _ if self.needs_grant() => confirmed(),
             _ => self.judge(grant).failing.is_empty(),
         };
         grant.is_genuine_act()
@@ -43,6 +42,11 @@ impl<'a> Case<'a> {
                 .mark
                 .is_later_than(restriction, self.rules.clock_tolerance)
             && settled()
+    }
+
+    /// Whether a grant still waits for its confirmation.
+    pub(super) fn is_pending(&self, grant: &'a Grant) -> bool {
+        self.judge(grant).failing.first() == Some(&Reason::ConfirmationPending)
     }
 
     /// Whether the class needs a grant: steps 5 to 8 apply only where it does.

@@ -121,7 +121,7 @@ impl<'a> Case<'a> {
         })
     }
 
-    fn overcomes_all(&self, grant: &Grant, restrictions: &[&Restricted]) -> bool {
+    fn overcomes_all(&self, grant: &'a Grant, restrictions: &[&Restricted]) -> bool {
         restrictions
             .iter()
             .all(|restricted| self.outlives(grant, &restricted.mark))
@@ -160,7 +160,7 @@ impl<'a> Case<'a> {
             return;
         }
         let voiding = self.voiding_marks();
-        let overcomes = |grant: &Grant| voiding.iter().all(|mark| self.outlives(grant, mark));
+        let overcomes = |grant: &'a Grant| voiding.iter().all(|mark| self.outlives(grant, mark));
         if !voiding.is_empty() && !self.grants().any(overcomes) {
             failing.push(Reason::NoConsent, None);
         }

@@ -257,3 +257,30 @@ fn two_grants_that_each_come_after_one_of_two_ends_do_not_overcome_both() {
     };
     assert!(!allows(&free), "{:?}", free.verdict());
 }
+
+#[test]
+fn a_request_whose_time_to_be_confirmed_is_over_does_not_reopen_asking() {
+    let mut required = lenient();
+    required.confirmation = crate::domain::policy::Confirmation::Required;
+    required.asking.max_total = 8;
+    let rules = rules_with(
+        catalog(),
+        crate::domain::policy::tests::policy(&[("ZZ", required)]),
+    );
+    let requested = Case {
+        rules,
+        class: MessageClass::ConsentRequest,
+        ..question("offers")
+    };
+    let requested = requested
+        .and(stop(100, Scope::Everything))
+        .and(grant(200, "offers"));
+    let asked = |time, inbound: Option<i64>| Case {
+        at: seconds(time),
+        inbound: inbound.map(seconds),
+        ..requested.clone()
+    };
+    assert!(allows(&asked(299, None)), "it may be asked to be confirmed");
+    assert_eq!(decisive(&asked(300, None)), Reason::Withdrawn, "by the policy");
+    assert_eq!(decisive(&asked(300, Some(250))), Reason::Withdrawn, "in a window");
+}

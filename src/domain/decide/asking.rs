@@ -86,7 +86,7 @@ impl<'a> Case<'a> {
         Some(Carrier {
             reason: Reason::OptOutConfirmationPermitted,
             event: Some(opt_out.event_id),
-            until: Some(opt_out.at.plus(CONFIRM_WITHIN)),
+            until: Some(confirmable_until(opt_out)),
             grant: None,
         })
     }
@@ -105,7 +105,7 @@ impl<'a> Case<'a> {
         // An opt-out known to the second counts to the end of that second, which may be just ahead.
         let now = self.at.end_of_second();
         restricted
-            .filter(|mark| mark.at <= now && self.at < mark.at.plus(CONFIRM_WITHIN))
+            .filter(|mark| mark.at <= now && self.at < confirmable_until(mark))
             .max_by_key(|mark| (mark.at, mark.digest))
     }
 
@@ -118,4 +118,11 @@ impl<'a> Case<'a> {
                 .confirmable()
                 .is_some_and(|opt_out| mark.at <= opt_out.at)
     }
+}
+
+/// An opt-out known to the second may have come at its beginning, though it counts to its end.
+fn confirmable_until(opt_out: &Mark) -> Timestamp {
+    const TO_ITS_END: i64 = 999_999;
+    let second = opt_out.at.end_of_second().as_micros() - TO_ITS_END;
+    Timestamp::from_micros(second).plus(CONFIRM_WITHIN)
 }

@@ -110,12 +110,17 @@ impl Facts {
     }
 
     fn restrict(&mut self, restriction: &Restriction, mark: Mark) {
+        // An import was written to nobody.
+        let received_by = match restriction.is_import() {
+            true => None,
+            false => restriction.received_by.as_ref(),
+        };
         for coverage in coverages(&restriction.scope) {
             self.join_restriction(Restricted {
                 kind: restriction.kind,
                 coverage,
                 sender: restriction.sender_id.clone(),
-                received_by: restriction.received_by.clone(),
+                received_by: received_by.cloned(),
                 mark,
             });
         }

@@ -284,3 +284,43 @@ fn a_request_whose_time_to_be_confirmed_is_over_does_not_reopen_asking() {
     assert_eq!(decisive(&asked(300, None)), Reason::Withdrawn, "by the policy");
     assert_eq!(decisive(&asked(300, Some(250))), Reason::Withdrawn, "in a window");
 }
+
+/// The question to confirm an opt-out that was written to a sender at this instant.
+fn confirming(opt_out: Restriction, time: Timestamp) -> Case {
+    let sender = SenderId::parse("1001").unwrap();
+    let opt_out = Restriction {
+        received_by: Some(sender.clone()),
+        ..opt_out
+    };
+    Case {
+        class: MessageClass::OptOutConfirmation,
+        sender: Some(sender),
+        ..question("offers").and(on(time, Act::Restricted(opt_out)))
+    }
+}
+
+#[test]
+fn an_opt_out_known_to_the_second_is_not_confirmed_five_minutes_after_it_began() {
+    let time = Timestamp::from_micros(1_000 * SECOND);
+    let asked = |micros| Case {
+        at: Timestamp::from_micros(1_300 * SECOND + micros),
+        ..confirming(withdrawn(Scope::Everything), time)
+    };
+    assert_eq!(decisive(&asked(-1)), Reason::OptOutConfirmationPermitted);
+    assert_eq!(decisive(&asked(0)), Reason::Withdrawn);
+}
+
+#[test]
+fn an_import_is_not_confirmed_to_the_sender_that_it_names() {
+    let mut batch = withdrawn(Scope::Everything);
+    batch.import_batch_id = Some(crate::domain::id::ImportBatchId::parse("crm").unwrap());
+    let mut method = withdrawn(Scope::Everything);
+    method.withdrawal_method = Some(crate::domain::vocabulary::WithdrawalMethod::Import);
+    for import in [batch, method] {
+        let asked = Case {
+            at: seconds(1_010),
+            ..confirming(import, seconds(1_000))
+        };
+        assert_eq!(decisive(&asked), Reason::Withdrawn);
+    }
+}

@@ -9,7 +9,7 @@ use crate::domain::id::JurisdictionCode;
 use crate::domain::policy::{Confirmation, Requirements};
 use crate::domain::rules::Rules;
 use crate::domain::time::Timestamp;
-use crate::domain::vocabulary::{ConsentType, MessageClass, Reason};
+use crate::domain::vocabulary::{ConsentType, MessageClass, Reason, RegistryResult};
 
 impl<'a> Case<'a> {
     /// The grants that speak of this purpose, sender and address.
@@ -268,8 +268,8 @@ pub(in crate::domain) fn judge<'a>(
     }
 }
 
-/// Until when every registry that must have been consulted has been; the epoch if one never was,
-/// `None` without end.
+/// Until when every registry that must have been consulted lately has said that it does not list the
+/// number; the epoch if one never did, `None` without end.
 fn registries_hold_until(
     facts: &Facts,
     requirements: &Requirements,
@@ -286,7 +286,10 @@ fn registries_hold_until(
             facts
                 .registries
                 .iter()
-                .filter(|consulted| consulted.registry == rule.registry)
+                .filter(|consulted| {
+                    consulted.registry == rule.registry
+                        && consulted.result == RegistryResult::NotListed
+                })
                 .map(|consulted| consulted.mark.at.plus(rule.max_age))
                 .max()
                 .unwrap_or(Timestamp::EPOCH)

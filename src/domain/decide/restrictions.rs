@@ -38,10 +38,12 @@ impl<'a> Case<'a> {
             }
         }
         for listed in self.listings() {
+            let outlived = || self.is_outlived(&listed.mark);
             let settled = match self.rules.policy.registry_kind(&listed.registry) {
-                Some(RegistryKind::ReassignedNumbers) => self.is_outlived(&listed.mark),
-                // A registry that no entry names any more still said no.
-                Some(RegistryKind::DoNotContact) | None => !self.is_marketing(),
+                Some(RegistryKind::ReassignedNumbers) => outlived(),
+                Some(RegistryKind::DoNotContact) => !self.is_marketing(),
+                // A registry that no entry names any more still said no, and nobody knows to what.
+                None => !self.is_marketing() && outlived(),
             };
             if !settled {
                 failing.push(Reason::Suppressed, Some(listed.mark.event_id));
@@ -177,10 +179,12 @@ impl<'a> Case<'a> {
             .map(|restricted| &restricted.mark);
         let listed = self
             .listings()
-            .filter(|listed| {
-                self.rules.policy.registry_kind(&listed.registry)
-                    == Some(RegistryKind::ReassignedNumbers)
-            })
+            .filter(
+                |listed| match self.rules.policy.registry_kind(&listed.registry) {
+                    Some(RegistryKind::ReassignedNumbers) | None => true,
+                    Some(RegistryKind::DoNotContact) => false,
+                },
+            )
             .map(|listed| &listed.mark);
         suppressed
             .chain(restricted)

@@ -8,6 +8,9 @@ use crate::domain::event::{
 };
 use crate::domain::facts::Facts;
 use crate::domain::id::{RegistryName, SubjectId};
+use crate::domain::policy::tests::{lenient, policy};
+use crate::domain::policy::{RegistryKind, RegistryRule};
+use crate::domain::rules::tests::{catalog, rules_with};
 use crate::domain::vocabulary::{AddressKind, FailureKind, RegistryResult};
 
 fn user(number: u128) -> SubjectId {
@@ -208,4 +211,37 @@ fn an_ask_that_is_copied_and_handed_over_as_well_does_not_push_another_one_out()
     let facts = Facts::fold(&case.and(linked_with(200, 71, inherited)).events);
     assert_eq!(facts.asks[0].marks.len(), 8);
     assert_eq!(facts.asks[0].marks[7].at, seconds(1));
+}
+
+#[test]
+fn a_listing_does_not_stand_for_the_answer_that_a_policy_requires() {
+    let mut required = lenient();
+    required.registries = vec![RegistryRule {
+        registry: RegistryName::parse("rnd").unwrap(),
+        kind: RegistryKind::ReassignedNumbers,
+        max_age: Duration::from_hours(1),
+        unless_consent: None,
+    }];
+    let asked = Case {
+        rules: rules_with(catalog(), policy(&[("ZZ", required)])),
+        ..question("offers").and(grant(200, "offers"))
+    };
+    assert_eq!(decisive(&asked), Reason::RegistryStale);
+    // The number changed hands before the consent, and whether it has since then nobody knows.
+    let listed = asked.and(looked_up(100, "rnd", RegistryResult::Listed));
+    assert_eq!(decisive(&listed), Reason::RegistryStale);
+    assert!(allows(&listed.and(looked_up(300, "rnd", RegistryResult::NotListed))));
+}
+
+#[test]
+fn a_listing_in_a_registry_that_no_policy_names_any_more_forbids_whatever_it_may_have_meant() {
+    let asked = question("orders")
+        .and(grant(100, "orders"))
+        .and(looked_up(200, "gone", RegistryResult::Listed));
+    assert_eq!(decisive(&asked), Reason::Suppressed);
+    assert!(allows(&asked.and(grant(300, "orders"))));
+    let advertised = question("offers")
+        .and(looked_up(200, "gone", RegistryResult::Listed))
+        .and(grant(300, "offers"));
+    assert_eq!(decisive(&advertised), Reason::Suppressed);
 }

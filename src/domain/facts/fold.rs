@@ -6,6 +6,7 @@ use super::{
     Ask, Consulted, Coverage, Facts, Failed, Grant, Latest, Lifted, Linked, Mark, Restricted,
     Suppressed,
 };
+use super::reach::FAILURES_KEPT;
 use crate::domain::address::Spelling;
 use crate::domain::event::{
     Act, Asked, Event, IdentityChange, Inherited, Lift, Link, NoticeShown, RegistryCheck,
@@ -16,9 +17,6 @@ use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{
     AddressKind, EvidenceField, EvidenceFields, FailureKind, RegistryResult,
 };
-
-/// How many failures of a kind are kept.
-const FAILURES: usize = 3;
 
 impl Facts {
     /// Adds one event. Total: every event that can be read can be applied, and twice is once.
@@ -297,7 +295,7 @@ impl Facts {
             .failures
             .binary_search_by(|known| known.kind.cmp(&kind));
         match found {
-            Ok(index) => keep_newest(&mut self.failures[index].marks, &[mark], FAILURES),
+            Ok(index) => keep_newest(&mut self.failures[index].marks, &[mark], FAILURES_KEPT),
             Err(index) => {
                 let marks = vec![mark];
                 self.failures.insert(index, Failed { kind, marks });

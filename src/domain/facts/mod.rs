@@ -294,7 +294,7 @@ pub struct Linked {
 #[serde(deny_unknown_fields)]
 pub struct Failed {
     pub kind: FailureKind,
-    /// At most three.
+    /// At most four.
     pub marks: Vec<Mark>,
 }
 

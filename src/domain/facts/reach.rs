@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::Facts;
+use super::{Facts, Mark};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::FailureKind;
 
@@ -16,6 +16,10 @@ pub const UNREACHABLE_FOR: Duration = Duration::from_hours(30 * 24);
 /// How many failures in a row make an address unreachable.
 const FAILURES: usize = 3;
 
+/// How many are kept: what three in a row say holds while a fourth is not in a row with them, and is
+/// over when a fifth is not in a row with that.
+pub(super) const FAILURES_KEPT: usize = FAILURES + 1;
+
 /// For how long WhatsApp holds marketing to a person back: "at least 24 hours" (131049).
 pub const LIMITED_FOR: Duration = Duration::from_hours(24);
 
@@ -23,10 +27,14 @@ impl Facts {
     /// Until when the address counts as unreachable; `None` if it does not.
     pub fn unreachable_until(&self) -> Option<Timestamp> {
         let marks = self.failures_of(FailureKind::Undeliverable);
-        let (newest, oldest) = (marks.first()?, marks.get(FAILURES - 1)?);
-        let in_a_row = newest.at.since(oldest.at) <= UNREACHABLE_FOR
-            && self.reached.is_none_or(|reached| reached.at < oldest.at);
-        in_a_row.then(|| newest.at.plus(UNREACHABLE_FOR))
+        let in_a_row = |row: &&[Mark]| {
+            let (newest, oldest) = (row[0].at, row[FAILURES - 1].at);
+            newest.since(oldest) <= UNREACHABLE_FOR
+                && self.reached.is_none_or(|reached| reached.at < oldest)
+        };
+        // Newest first: one more failure, long after the others, does not make it reachable sooner.
+        let row = marks.windows(FAILURES).find(in_a_row)?;
+        Some(row[0].at.plus(UNREACHABLE_FOR))
     }
 
     /// Until when WhatsApp holds marketing to this person back; `None` if it never did.
@@ -39,11 +47,11 @@ impl Facts {
     pub fn has_failed_since(&self, at: Timestamp) -> bool {
         let marks = self.failures_of(FailureKind::Undeliverable);
         let unanswered =
-            |failed: &super::Mark| self.reached.is_none_or(|reached| reached.at < failed.at);
+            |failed: &Mark| self.reached.is_none_or(|reached| reached.at < failed.at);
         marks.iter().any(|mark| mark.at <= at && unanswered(mark))
     }
 
-    fn failures_of(&self, kind: FailureKind) -> &[super::Mark] {
+    fn failures_of(&self, kind: FailureKind) -> &[Mark] {
         self.failures
             .iter()
             .find(|failed| failed.kind == kind)

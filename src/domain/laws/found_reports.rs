@@ -245,3 +245,27 @@ fn a_listing_in_a_registry_that_no_policy_names_any_more_forbids_whatever_it_may
         .and(grant(300, "offers"));
     assert_eq!(decisive(&advertised), Reason::Suppressed);
 }
+
+#[test]
+fn one_more_failure_does_not_make_an_address_reachable() {
+    const DAY: i64 = 86_400;
+    let at = |day: i64, case: &Case| Case {
+        at: seconds(day * DAY),
+        ..case.clone()
+    };
+    let failing = [1, 2, 3]
+        .into_iter()
+        .map(|day| failed(day * DAY, FailureKind::Undeliverable))
+        .fold(question("offers").and(grant(100, "offers")), |case, failed| {
+            case.and(failed)
+        });
+    assert_eq!(decisive(&at(32, &failing)), Reason::Unreachable);
+    // An answer in the service window failed, too, more than 30 days after the second.
+    let more = failing.and(failed(32 * DAY + 100, FailureKind::Undeliverable));
+    let soon = Case {
+        at: seconds(32 * DAY + 200),
+        ..more.clone()
+    };
+    assert_eq!(decisive(&soon), Reason::Unreachable);
+    assert!(allows(&at(33, &more)));
+}

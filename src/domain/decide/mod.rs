@@ -113,10 +113,10 @@ pub fn decide(
         question,
         at,
     };
-    let verdict = case.judged();
-    match verdict.decision {
-        Decision::Defer => case.first_allowed(verdict),
-        Decision::Allow | Decision::Deny => verdict,
+    let judged = case.judged();
+    match judged.verdict.decision {
+        Decision::Defer => case.first_allowed(judged),
+        Decision::Allow | Decision::Deny => judged.verdict,
     }
 }
 
@@ -124,8 +124,10 @@ pub fn decide(
 #[derive(Default)]
 struct Failing {
     findings: Vec<Finding>,
-    /// When the earliest of them might end by itself.
+    /// When the earliest of them might end by itself, or another might begin.
     until: Option<Timestamp>,
+    /// When the sending hours end that are open now.
+    open_until: Option<Timestamp>,
     /// When the last of those that defer ends; `None` if nothing defers, or one never ends.
     deferred_to: Option<Timestamp>,
     never: bool,
@@ -156,6 +158,15 @@ struct Carrier<'a> {
     grant: Option<&'a Grant>,
 }
 
+/// The decision at one instant alone.
+struct Judgement {
+    /// If it defers, `not_before` is when what defers has ended, and not yet whether the message is
+    /// allowed then.
+    verdict: Verdict,
+    /// If it defers, the first instant after which that may have changed.
+    next: Option<Timestamp>,
+}
+
 #[derive(Clone, Copy)]
 struct Case<'a> {
     facts: &'a Facts,
@@ -166,9 +177,7 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    /// The decision at this instant alone: a deferral names when what defers it has ended, and not
-    /// yet whether the message is allowed then.
-    fn judged(&self) -> Verdict {
+    fn judged(&self) -> Judgement {
         let mut failing = Failing::default();
         self.step_1_sender_held(&mut failing);
         self.step_2_suppressions(&mut failing);
@@ -195,16 +204,17 @@ impl<'a> Case<'a> {
     }
 }
 
-fn step_13_verdict(failing: Failing, carrier: Option<Carrier<'_>>) -> Verdict {
-    let (findings, decision, until) = match (failing.findings.first(), carrier) {
+fn step_13_verdict(failing: Failing, carrier: Option<Carrier<'_>>) -> Judgement {
+    let carried_until = carrier.as_ref().and_then(|carrier| carrier.until);
+    let until = sooner(carried_until, failing.until);
+    let (findings, decision) = match (failing.findings.first(), carrier) {
         (None, Some(carrier)) => {
             debug_assert_eq!(carrier.reason.decision(), Decision::Allow);
             let finding = Finding {
                 reason: carrier.reason,
                 event: carrier.event,
             };
-            let until = sooner(carrier.until, failing.until);
-            (vec![finding], Decision::Allow, until)
+            (vec![finding], Decision::Allow)
         }
         // Nothing fails and nothing carries: no rule allows this.
         (None, None) => {
@@ -212,7 +222,7 @@ fn step_13_verdict(failing: Failing, carrier: Option<Carrier<'_>>) -> Verdict {
                 reason: Reason::NoConsent,
                 event: None,
             };
-            (vec![finding], Decision::Deny, failing.until)
+            (vec![finding], Decision::Deny)
         }
         // The steps that defer are the last: if the first finding defers, all do. Without a carrier
         // there is nothing to wait for.
@@ -221,21 +231,23 @@ fn step_13_verdict(failing: Failing, carrier: Option<Carrier<'_>>) -> Verdict {
                 Some(_) => first.reason.decision(),
                 None => Decision::Deny,
             };
-            (failing.findings, decision, failing.until)
+            (failing.findings, decision)
         }
     };
     let not_before = match decision {
         Decision::Defer if !failing.never => failing.deferred_to,
         Decision::Defer | Decision::Allow | Decision::Deny => None,
     };
-    Verdict {
+    let next = sooner(until, not_before);
+    let verdict = Verdict {
         decision,
         rests_on: findings.first().and_then(|finding| finding.event),
         findings,
         not_before,
-        holds_until: sooner(until, not_before),
+        holds_until: sooner(next, failing.open_until),
         clocks: failing.clocks,
-    }
+    };
+    Judgement { verdict, next }
 }
 
 fn sooner(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Carrier, Case, Failing, Finding, Verdict, sooner};
+use super::{Carrier, Case, Failing, Finding, Judgement, Verdict, sooner};
 use crate::domain::activity::Wanted;
 use crate::domain::facts::Grant;
 use crate::domain::hours::{Opening, Zone};
@@ -15,6 +15,9 @@ use crate::domain::vocabulary::{Decision, MessageClass, Reason};
 
 /// How far ahead a first allowed instant is looked for; beyond it a message is denied.
 const HORIZON: Duration = Duration::from_hours(31 * 24);
+
+/// How much further ahead than a month sending hours are looked for.
+const OPENINGS_BEYOND: Duration = Duration::from_hours(4 * 24);
 
 /// How many instants are tried at most. Hours, caps and limits alternate; a month of them is less.
 const TRIES: usize = 256;
@@ -86,7 +89,7 @@ impl<'a> Case<'a> {
             let answer = hours.opening(self.zones(grant), self.at);
             failing.clocks = Some(answer.clocks);
             match answer.opening {
-                Opening::Open { until } => failing.until = sooner(failing.until, until),
+                Opening::Open { until } => failing.open_until = until,
                 Opening::Closed { until } => failing.defer(Reason::QuietHours, until),
             }
         }
@@ -211,17 +214,23 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Turns a deferral into the first instant at which the whole decision allows: what ends before
-    /// then denies now, and what is never free again within a month does, too.
-    pub(super) fn first_allowed(&self, deferred: Verdict) -> Verdict {
+    /// Turns a deferral into the first instant at which the whole decision allows: what is denied
+    /// before then is denied now, and what is never free again within a month is, too.
+    ///
+    /// Between two of the instants that are tried nothing changes: no deferral ends, no consent, and
+    /// no rule does.
+    pub(super) fn first_allowed(&self, deferred: Judgement) -> Verdict {
         let horizon = self.at.plus(HORIZON);
-        let mut next = deferred.not_before;
+        let Judgement {
+            verdict: deferred,
+            mut next,
+        } = deferred;
         for _ in 0..TRIES {
             let Some(at) = next.filter(|at| *at <= horizon) else {
                 break;
             };
             let then = Case { at, ..*self }.judged();
-            match then.decision {
+            match then.verdict.decision {
                 Decision::Allow => {
                     return Verdict {
                         not_before: Some(at),
@@ -229,12 +238,18 @@ impl<'a> Case<'a> {
                         ..deferred
                     };
                 }
-                Decision::Deny => return denied(then.findings, deferred),
-                // Every deferral ends after the instant at which it was found.
-                Decision::Defer => next = then.not_before.filter(|later| *later > at),
+                Decision::Deny => return denied(then.verdict.findings, deferred),
+                // Every change lies after the instant at which it was found.
+                Decision::Defer => next = then.next.filter(|later| *later > at),
             }
         }
-        denied(Vec::new(), deferred)
+        // What is beyond a month now will not be for ever.
+        let within = next.map_or(OPENINGS_BEYOND, |at| at.since(horizon));
+        let denied = denied(Vec::new(), deferred);
+        Verdict {
+            holds_until: sooner(denied.holds_until, Some(self.at.plus(within))),
+            ..denied
+        }
     }
 }
 

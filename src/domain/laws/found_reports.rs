@@ -8,8 +8,9 @@ use crate::domain::event::{
 };
 use crate::domain::facts::Facts;
 use crate::domain::id::{RegistryName, SubjectId};
-use crate::domain::policy::tests::{lenient, policy};
-use crate::domain::policy::{RegistryKind, RegistryRule};
+use crate::domain::activity::Sent;
+use crate::domain::policy::tests::{code, entry, lenient, policy};
+use crate::domain::policy::{FrequencyCap, Policy, RegistryKind, RegistryRule};
 use crate::domain::rules::tests::{catalog, rules_with};
 use crate::domain::vocabulary::{AddressKind, FailureKind, RegistryResult};
 
@@ -268,4 +269,31 @@ fn one_more_failure_does_not_make_an_address_reachable() {
     };
     assert_eq!(decisive(&soon), Reason::Unreachable);
     assert!(allows(&at(33, &more)));
+}
+
+#[test]
+fn a_message_is_deferred_to_the_first_instant_at_which_it_is_allowed_whatever_allows_it_then() {
+    // One message a day until noon, and as many as one likes from then on.
+    let noon = Timestamp::from_micros(43_200_000_000);
+    let mut capped = entry(lenient());
+    capped.requirements.frequency_caps = vec![FrequencyCap {
+        messages: 1,
+        per_seconds: 86_400,
+    }];
+    capped.effective_to = Some(noon);
+    let mut free = entry(lenient());
+    free.effective_from = noon;
+    let policy = Policy {
+        jurisdictions: std::collections::BTreeMap::from([(code("ZZ"), vec![capped, free])]),
+        ..policy(&[])
+    };
+    let mut asked = question("offers").and(grant(100, "offers")).under(policy);
+    asked.sends = vec![Sent {
+        purpose: purpose("offers"),
+        class: MessageClass::Marketing,
+        at: seconds(1_000),
+    }];
+    let verdict = asked.verdict();
+    assert_eq!(verdict.decision, Decision::Defer);
+    assert_eq!(verdict.not_before, Some(noon));
 }

@@ -26,9 +26,9 @@ impl<'a> Case<'a> {
         };
         let voiding = self.voiding_marks();
         let standing = |grant: &'a Grant| voiding.iter().all(|mark| self.outlives(grant, mark));
-        let pending = self.grants().find(|grant| {
-            grant.is_genuine_act() && standing(grant) && self.is_pending(grant)
-        });
+        let pending = self
+            .grants()
+            .find(|grant| grant.is_genuine_act() && standing(grant) && self.is_pending(grant));
         if let Some(grant) = pending {
             return permitted(Some(grant.mark.event_id), self.judge(grant).holds_until);
         }

@@ -4,9 +4,7 @@ use super::{Case, Failing, sooner};
 use crate::domain::facts::{Consulted, Coverage, Grant, Mark, Restricted, Suppressed};
 use crate::domain::id::SenderId;
 use crate::domain::policy::RegistryKind;
-use crate::domain::vocabulary::{
-    MessageClass, Reason, RestrictionKind, SuppressionBasis,
-};
+use crate::domain::vocabulary::{MessageClass, Reason, RestrictionKind, SuppressionBasis};
 
 impl<'a> Case<'a> {
     pub(super) fn step_1_sender_held(&self, failing: &mut Failing) {
@@ -144,13 +142,18 @@ impl<'a> Case<'a> {
     }
 
     /// What makes it doubtful whose the address is; nothing for SERVICE in a window that was opened
-    /// since.
+    /// since, or by the very message that named the other address: a window is known to the second,
+    /// and a doubt counts to the end of its second.
     fn doubts(&self) -> impl Iterator<Item = &'a Mark> + use<'a> {
         let opened = self.activity.last_inbound.filter(|_| {
             self.question.class == MessageClass::Service && self.activity.window_is_open(self.at)
         });
         let facts = self.facts;
-        let answers = opened.is_some_and(|inbound| facts.doubts().all(|doubt| inbound >= doubt.at));
+        let answers = opened.is_some_and(|inbound| {
+            let named = inbound.end_of_second();
+            facts.conflicts().all(|doubt| named >= doubt.at)
+                && facts.mismatched.iter().all(|doubt| inbound > doubt.at)
+        });
         facts.doubts().filter(move |_| !answers)
     }
 

@@ -2,11 +2,11 @@
 //!
 //! What a slot is, is said at the types in [`super`]. Here is only how an event reaches its slots.
 
+use super::reach::FAILURES_KEPT;
 use super::{
     Ask, Consulted, Coverage, Facts, Failed, Grant, Latest, Lifted, Linked, Mark, Restricted,
     Suppressed,
 };
-use super::reach::FAILURES_KEPT;
 use crate::domain::address::Spelling;
 use crate::domain::event::{
     Act, Asked, Event, IdentityChange, Inherited, Lift, Link, NoticeShown, RegistryCheck,

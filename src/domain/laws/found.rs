@@ -281,8 +281,16 @@ fn a_request_whose_time_to_be_confirmed_is_over_does_not_reopen_asking() {
         ..requested.clone()
     };
     assert!(allows(&asked(299, None)), "it may be asked to be confirmed");
-    assert_eq!(decisive(&asked(300, None)), Reason::Withdrawn, "by the policy");
-    assert_eq!(decisive(&asked(300, Some(250))), Reason::Withdrawn, "in a window");
+    assert_eq!(
+        decisive(&asked(300, None)),
+        Reason::Withdrawn,
+        "by the policy"
+    );
+    assert_eq!(
+        decisive(&asked(300, Some(250))),
+        Reason::Withdrawn,
+        "in a window"
+    );
 }
 
 /// The question to confirm an opt-out that was written to a sender at this instant.

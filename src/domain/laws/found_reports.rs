@@ -3,12 +3,10 @@
 
 use super::found::{by, decisive, grant, seconds};
 use super::*;
-use crate::domain::event::{
-    Asked, Failure, IdentityChange, Inherited, Lift, Link, RegistryCheck,
-};
+use crate::domain::activity::Sent;
+use crate::domain::event::{Asked, Failure, IdentityChange, Inherited, Lift, Link, RegistryCheck};
 use crate::domain::facts::Facts;
 use crate::domain::id::{RegistryName, SubjectId};
-use crate::domain::activity::Sent;
 use crate::domain::policy::tests::{code, entry, lenient, policy};
 use crate::domain::policy::{FrequencyCap, Policy, RegistryKind, RegistryRule};
 use crate::domain::rules::tests::{catalog, rules_with};
@@ -160,7 +158,10 @@ fn what_was_lifted_at_the_former_address_lifts_nothing_at_the_new_one() {
         .and(grant(10, "offers"))
         .and(on(seconds(100), Act::Suppressed(order())));
     assert_eq!(decisive(&here), Reason::Suppressed);
-    assert_eq!(decisive(&here.and(moved_from(300, &former))), Reason::Suppressed);
+    assert_eq!(
+        decisive(&here.and(moved_from(300, &former))),
+        Reason::Suppressed
+    );
     // And what was lifted there is not brought back here.
     let elsewhere = question("offers").and(grant(10, "offers"));
     assert!(allows(&elsewhere.and(moved_from(300, &former))));
@@ -231,14 +232,20 @@ fn a_listing_does_not_stand_for_the_answer_that_a_policy_requires() {
     // The number changed hands before the consent, and whether it has since then nobody knows.
     let listed = asked.and(looked_up(100, "rnd", RegistryResult::Listed));
     assert_eq!(decisive(&listed), Reason::RegistryStale);
-    assert!(allows(&listed.and(looked_up(300, "rnd", RegistryResult::NotListed))));
+    assert!(allows(&listed.and(looked_up(
+        300,
+        "rnd",
+        RegistryResult::NotListed
+    ))));
 }
 
 #[test]
 fn a_listing_in_a_registry_that_no_policy_names_any_more_forbids_whatever_it_may_have_meant() {
-    let asked = question("orders")
-        .and(grant(100, "orders"))
-        .and(looked_up(200, "gone", RegistryResult::Listed));
+    let asked = question("orders").and(grant(100, "orders")).and(looked_up(
+        200,
+        "gone",
+        RegistryResult::Listed,
+    ));
     assert_eq!(decisive(&asked), Reason::Suppressed);
     assert!(allows(&asked.and(grant(300, "orders"))));
     let advertised = question("offers")
@@ -257,9 +264,10 @@ fn one_more_failure_does_not_make_an_address_reachable() {
     let failing = [1, 2, 3]
         .into_iter()
         .map(|day| failed(day * DAY, FailureKind::Undeliverable))
-        .fold(question("offers").and(grant(100, "offers")), |case, failed| {
-            case.and(failed)
-        });
+        .fold(
+            question("offers").and(grant(100, "offers")),
+            |case, failed| case.and(failed),
+        );
     assert_eq!(decisive(&at(32, &failing)), Reason::Unreachable);
     // An answer in the service window failed, too, more than 30 days after the second.
     let more = failing.and(failed(32 * DAY + 100, FailureKind::Undeliverable));
@@ -296,4 +304,22 @@ fn a_message_is_deferred_to_the_first_instant_at_which_it_is_allowed_whatever_al
     let verdict = asked.verdict();
     assert_eq!(verdict.decision, Decision::Defer);
     assert_eq!(verdict.not_before, Some(noon));
+}
+
+#[test]
+fn the_message_that_raises_a_doubt_opens_a_window_for_the_answer_to_it() {
+    let named = |seconds: i64, other| {
+        let time = Timestamp::from_micros(seconds * 1_000_000);
+        Event {
+            event_time: time,
+            recorded_at: time.plus(Duration::from_secs(2)),
+            ..linked(seconds, other)
+        }
+    };
+    let asked = |inbound: i64| Case {
+        inbound: Some(Timestamp::from_micros(inbound * 1_000_000)),
+        ..question("support").and(named(100, 71)).and(named(200, 72))
+    };
+    assert_eq!(decisive(&asked(200)), Reason::ServiceWindowOpen);
+    assert_eq!(decisive(&asked(199)), Reason::IdentityUnverified);
 }

@@ -309,7 +309,7 @@ fn waits(
     };
     grant.confirmed_at.is_none()
         && grant.spelling.grants(spelling)
-        && facts.speaks(grant)
+        && facts.speaks(grant, rules.clock_tolerance)
         && named
         && confirming.senders.include(grant.sender.as_ref())
         && event_time > grant.mark.at

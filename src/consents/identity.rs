@@ -45,8 +45,8 @@ impl Consents {
             let other_group = self.read_group(&other_ref).await?;
             let told = |facts: &crate::domain::facts::Facts, id| {
                 facts.links.iter().any(|link| {
-                    let marks = link.linked.iter().chain(&link.ended);
-                    link.other == id && marks.into_iter().any(|mark| mark.at >= said.at)
+                    let mut marks = link.linked.iter().chain(link.ended.iter());
+                    link.other == id && marks.any(|mark| mark.at >= said.at)
                 }) || facts.linked().any(|link| link.other == id)
             };
             if told(&own.own.facts, other_group.own.subject_id)
@@ -239,7 +239,7 @@ fn hand_on<'a>(
             inherited,
         });
         // The link itself is not new: it keeps the time at which it was made.
-        let made = link.linked.map_or(said.at, |mark| mark.at);
+        let made = link.linked.newest().map_or(said.at, |mark| mark.at);
         let event = Event {
             event_time: made,
             spelling: link.here,

@@ -46,8 +46,7 @@ impl Facts {
     /// Whether deliveries failed before `at` that no answer of the address came after.
     pub fn has_failed_since(&self, at: Timestamp) -> bool {
         let marks = self.failures_of(FailureKind::Undeliverable);
-        let unanswered =
-            |failed: &Mark| self.reached.is_none_or(|reached| reached.at < failed.at);
+        let unanswered = |failed: &Mark| self.reached.is_none_or(|reached| reached.at < failed.at);
         marks.iter().any(|mark| mark.at <= at && unanswered(mark))
     }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::histories::{SECOND, history, instant, key, sender};
 use super::voids;
-use crate::domain::activity::Activity;
+use crate::domain::activity::{Activity, Sent};
 use crate::domain::address::Spelling;
 use crate::domain::catalog::{Notice, Purpose};
 use crate::domain::decide::{Question, Verdict, decide};
@@ -38,6 +38,7 @@ pub(super) struct Case {
     pub(super) sender: Option<SenderId>,
     pub(super) spelling: Spelling,
     pub(super) inbound: Option<Timestamp>,
+    pub(super) sends: Vec<Sent>,
     pub(super) at: Timestamp,
 }
 
@@ -58,7 +59,7 @@ impl Case {
 
     pub(super) fn verdict_on(&self, facts: &Facts) -> Verdict {
         let activity = Activity {
-            sends: Vec::new(),
+            sends: self.sends.clone(),
             last_inbound: self.inbound,
         };
         decide(facts, &activity, &self.rules, &self.question(), self.at)
@@ -236,6 +237,7 @@ fn case_of(size: usize) -> impl Strategy<Value = Case> {
         let class = class.map_or(own, |class| class.stricter(own));
         let spelling = family[usize::from(other)];
         Case {
+            sends: Vec::new(),
             events,
             rules,
             purpose,

@@ -181,6 +181,7 @@ fn question(key: &str) -> Case {
     let rules = rules();
     let class = rules.catalog.purposes[key].message_class;
     Case {
+        sends: Vec::new(),
         events: Vec::new(),
         rules,
         purpose: purpose(key),

@@ -284,7 +284,8 @@ pub async fn what_the_platform_stopped_no_grant_reopens(on: Backend) {
         let allowed = allow(Reason::ConsentGiven);
         for (sender, purpose, expected) in [
             ("1001", "offers", &denied),
-            ("1002", "offers", &allowed),
+            // The setting of the business: a stop at one of its numbers holds for all.
+            ("1002", "offers", &denied),
             ("1001", "orders", &allowed),
         ] {
             let verdict = server.verdict_from(sender, &person, purpose).await;

@@ -54,7 +54,7 @@ AREA_CODE = 3
 ISO = {"AC": "SH", "TA": "SH"}
 
 # Territories that share the mobile numbers of a country whose law on marketing messages is theirs as well: Australia's
-# Spam Act 2003 extends to every external Territory. Their clocks count all the same.
+# Spam Act 2003 extends to its external Territories (section 13). Their clocks count all the same.
 SAME_LAW = {"CC": "AU", "CX": "AU"}
 
 # Where zone.tab is not followed.

@@ -180,7 +180,7 @@ impl Narrow {
             // A line on standard input makes room.
             Self::Disk => {
                 r#"exec 3<&0; mkdir disk; exec unshare --map-root-user --mount /bin/sh -c '
-                     mount -t tmpfs -o size=2m tmpfs disk && cp catalog.toml policy.toml disk && cd disk || exit 1
+                     mount -t tmpfs -o size=2m tmpfs disk && cp catalog.toml disk && cd disk && ln -s ../policy.toml || exit 1
                      head -c 1000000 /dev/zero >ballast
                      { read -r _ <&3; rm ballast; } >/dev/null 2>&1 &
                      exec "$0" "$@"' "$0" "$@""#
@@ -200,6 +200,9 @@ impl Narrow {
     }
 }
 
+/// Somebody who is not among those who consent until there is no room.
+const LEAVING: u32 = 5_000;
+
 #[tokio::test]
 async fn without_room_writes_are_refused_and_with_room_they_go_on() {
     for narrow in Narrow::available() {
@@ -208,12 +211,27 @@ async fn without_room_writes_are_refused_and_with_room_they_go_on() {
         command.stdin(Stdio::piped());
         let mut gate = Gate::start(command).await;
 
+        gate.agree(&person(LEAVING), "leaving").await;
         let mut acknowledged = Vec::new();
         let refused = loop {
             let number = u32::try_from(acknowledged.len()).unwrap();
-            assert!(number < 1_000, "{narrow:?}: there is room without end");
+            assert!(number < LEAVING, "{narrow:?}: there is room without end");
             match gate.client().record_consent(long(number)).await {
                 Ok(answer) => acknowledged.push(answer.into_inner().records[0].event_id.clone()),
+                Err(status) => break status,
+            }
+        };
+        is_unavailable(&refused, &["LEDGER_UNAVAILABLE"]);
+        // Where a consent has no room an opt-out, which is shorter, may have some.
+        let mut left = 0;
+        let refused = loop {
+            assert!(left < 1_000, "{narrow:?}: there is room without end");
+            let opt_out = WithdrawRequest {
+                idempotency_key: format!("left {left}"),
+                ..long_opt_out(LEAVING)
+            };
+            match gate.client().withdraw(opt_out).await {
+                Ok(_) => left += 1,
                 Err(status) => break status,
             }
         };
@@ -248,7 +266,7 @@ async fn without_room_writes_are_refused_and_with_room_they_go_on() {
         assert_eq!(gate.decision(&person(0)).await, Decision::Deny);
         gate.stop().await;
         if narrow == Narrow::Files {
-            let events = 5 + acknowledged.len() + 1;
+            let events = 5 + 1 + acknowledged.len() + left + 1;
             assert_eq!(place.replay().await, u64::try_from(events).unwrap());
         }
     }

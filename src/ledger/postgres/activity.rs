@@ -50,7 +50,7 @@ impl ActivityStore for Postgres {
         .bind(businesses)
         .bind(sender.as_str())
         .bind(at.as_micros())
-        .execute(&self.pool)
+        .execute(&mut *self.lent().await?)
         .await
         .map_err(sort_error)?;
         Ok(())
@@ -80,7 +80,7 @@ impl ActivityStore for Postgres {
         .bind(sent.purpose.as_str())
         .bind(i16::from(sent.class.code()))
         .bind(sent.at.as_micros())
-        .execute(&self.pool)
+        .execute(&mut *self.lent().await?)
         .await
         .map_err(sort_error)?;
         Ok(was_new(&subjects, done.rows_affected()))
@@ -110,7 +110,7 @@ impl ActivityStore for Postgres {
         let done = sqlx::query(statement)
             .bind(before.as_micros())
             .bind(i64::from(limit))
-            .execute(&self.pool)
+            .execute(&mut *self.lent().await?)
             .await
             .map_err(sort_error)?;
         Ok(done.rows_affected())
@@ -129,7 +129,7 @@ impl ActivityStore for Postgres {
         .bind(opt_out.0)
         .bind(request.as_slice())
         .bind(at.as_micros())
-        .execute(&self.pool)
+        .execute(&mut *self.lent().await?)
         .await
         .map_err(sort_error)?;
         if taken.rows_affected() == 1 {
@@ -138,7 +138,7 @@ impl ActivityStore for Postgres {
         // A statement of its own: the one that took it may have committed after ours began.
         let row = sqlx::query("SELECT request FROM opt_out_permit WHERE event_id = $1")
             .bind(opt_out.0)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.lent().await?)
             .await
             .map_err(sort_error)?;
         row.map_or(Ok(false), |row| row::has_permit(&row, opt_out, request))
@@ -163,7 +163,7 @@ impl Postgres {
         .bind(partitions)
         .bind(keys)
         .bind(sender.as_str())
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.lent().await?)
         .await
         .map_err(sort_error)?;
         row::windows(&rows, subjects, found)
@@ -190,7 +190,7 @@ impl Postgres {
         .bind(keys)
         .bind(since.as_micros())
         .bind(i64::try_from(MOST_SENDS).unwrap_or(i64::MAX))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.lent().await?)
         .await
         .map_err(sort_error)?;
         row::sends(&rows, subjects, found)

@@ -5,8 +5,8 @@
 //! subjects by (partition, key), then the heads by partition, then the idempotency row. So no two
 //! writers can wait for each other, and a head is locked for little more than the commit.
 
-use sqlx::postgres::{PgArguments, PgConnection, PgPool};
-use sqlx::{Postgres, Row};
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::{Connection, Postgres, Row};
 
 use super::super::{
     Append, Appended, Error, Idempotency, Offset, Part, Partition, Position, row, sort_error,
@@ -86,11 +86,14 @@ const IDEMPOTENCY: &str = "INSERT INTO idempotency
      (business_id, rpc, key_hash, content_hash, answer, partition, \"offset\", created_at)
    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
-pub(super) async fn append(pool: &PgPool, append: &Append<'_>) -> Result<Appended, Error> {
+pub(super) async fn append(
+    connection: &mut PgConnection,
+    append: &Append<'_>,
+) -> Result<Appended, Error> {
     let order = append.in_lock_order()?;
     let appended = match append.parts {
-        [part] => append_one(pool, part, append).await,
-        _ => append_all(pool, append, &order).await,
+        [part] => append_one(connection, part, append).await,
+        _ => append_all(connection, append, &order).await,
     };
     match appended {
         Ok(Some(positions)) => Ok(Appended::At(positions)),
@@ -102,7 +105,7 @@ pub(super) async fn append(pool: &PgPool, append: &Append<'_>) -> Result<Appende
 
 /// One statement. `None`: the version has changed.
 async fn append_one(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     part: &Part<'_>,
     append: &Append<'_>,
 ) -> Result<Option<Vec<Position>>, sqlx::Error> {
@@ -118,7 +121,7 @@ async fn append_one(
         .bind(idempotency.map(|i| i.key_hash.to_vec()))
         .bind(idempotency.map(|i| i.content_hash.to_vec()))
         .bind(idempotency.map(|i| i.answer))
-        .fetch_optional(pool)
+        .fetch_optional(connection)
         .await?;
     row.map(|row| Ok(vec![position(part.subject.partition, &row)?]))
         .transpose()
@@ -126,11 +129,11 @@ async fn append_one(
 
 /// One transaction. `None`: a version has changed, and nothing is written.
 async fn append_all(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     append: &Append<'_>,
     order: &[usize],
 ) -> Result<Option<Vec<Position>>, sqlx::Error> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = connection.begin().await?;
     match write_all(&mut transaction, append, order).await {
         Ok(Some(positions)) => {
             transaction.commit().await?;

@@ -9,6 +9,7 @@
 
 mod activity;
 mod append;
+mod lending;
 mod serving;
 
 use std::str::FromStr;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Row};
 
 use super::{
@@ -26,6 +27,7 @@ use super::{
 };
 use crate::domain::id::{BusinessId, SubjectId};
 use crate::domain::time::Timestamp;
+use lending::{Lender, Lent};
 pub use serving::{Predecessor, ServingLock};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -33,7 +35,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 /// A ledger in PostgreSQL.
 #[derive(Debug)]
 pub struct Postgres {
-    pool: PgPool,
+    lender: Lender,
 }
 
 /// How to connect.
@@ -48,19 +50,18 @@ impl Postgres {
     /// Connects, and refuses a schema that is not this binary's.
     pub async fn open(url: &str, limits: Limits) -> Result<Self, OpenError> {
         let options = connect_options(url, limits)?;
-        let pool = PgPoolOptions::new()
-            .max_connections(limits.max_connections)
-            .min_connections(1)
-            .acquire_timeout(limits.acquire_timeout)
-            .test_before_acquire(false)
-            .connect_with(options)
+        let lender = Lender::open(options, limits)
             .await
             .map_err(OpenError::Open)?;
-        let mut connection = pool.acquire().await.map_err(OpenError::Open)?;
+        let mut connection = lender.lend().await.map_err(OpenError::Open)?;
         let found = schema_version(&mut connection).await?;
         check_schema(found, &MIGRATIONS)?;
         drop(connection);
-        Ok(Self { pool })
+        Ok(Self { lender })
+    }
+
+    async fn lent(&self) -> Result<Lent, Error> {
+        self.lender.lend().await.map_err(sort_error)
     }
 }
 
@@ -140,7 +141,7 @@ impl Ledger for Postgres {
         )
         .bind(partitions)
         .bind(keys)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.lent().await?)
         .await
         .map_err(sort_error)?;
         let mut loaded = Vec::with_capacity(rows.len());
@@ -162,7 +163,7 @@ impl Ledger for Postgres {
              FROM subject WHERE subject_id = $1",
         )
         .bind(subject.0)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.lent().await?)
         .await
         .map_err(sort_error)?;
         let Some(row) = row else { return Ok(None) };
@@ -171,7 +172,7 @@ impl Ledger for Postgres {
     }
 
     async fn append(&self, append: &Append<'_>) -> Result<Appended, Error> {
-        append::append(&self.pool, append).await
+        append::append(&mut *self.lent().await?, append).await
     }
 
     async fn answer(
@@ -196,7 +197,7 @@ impl Ledger for Postgres {
             .bind(business.as_str())
             .bind(rpc.code())
             .bind(key_hash.as_slice())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.lent().await?)
             .await
             .map_err(sort_error)?;
         row.map(|row| row::answer(&row, business, rpc, key_hash))
@@ -210,7 +211,7 @@ impl Ledger for Postgres {
         )
         .bind(before.as_micros())
         .bind(i64::from(limit))
-        .execute(&self.pool)
+        .execute(&mut *self.lent().await?)
         .await
         .map_err(sort_error)?;
         Ok(done.rows_affected())
@@ -233,7 +234,7 @@ impl Ledger for Postgres {
         .bind(subject.0)
         .bind(after.0)
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.lent().await?)
         .await
         .map_err(sort_error)?
         .iter()
@@ -250,7 +251,7 @@ impl Ledger for Postgres {
         .bind(code(after.partition))
         .bind(after.offset.0)
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.lent().await?)
         .await
         .map_err(sort_error)?
         .iter()
@@ -260,7 +261,7 @@ impl Ledger for Postgres {
 
     async fn heads(&self) -> Result<Vec<Position>, Error> {
         sqlx::query("SELECT partition::bigint AS partition, head FROM partition_head AS h ORDER BY h.partition")
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.lent().await?)
             .await
             .map_err(sort_error)?
             .iter()
@@ -282,7 +283,7 @@ impl Ledger for Postgres {
         .bind(code(partition))
         .bind(after.map_or_else(Vec::new, |key| key.to_vec()))
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.lent().await?)
         .await
         .map_err(sort_error)?
         .iter()
@@ -293,7 +294,7 @@ impl Ledger for Postgres {
     async fn address(&self, subject: SubjectId) -> Result<Option<Vec<u8>>, Error> {
         sqlx::query_scalar("SELECT sealed FROM subject_address WHERE subject_id = $1")
             .bind(subject.0)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.lent().await?)
             .await
             .map_err(sort_error)
     }
@@ -305,7 +306,7 @@ impl Ledger for Postgres {
         )
         .bind(after.0)
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.lent().await?)
         .await
         .map_err(sort_error)?
         .iter()
@@ -331,7 +332,7 @@ impl Ledger for Postgres {
         .bind(expected.0)
         .bind(recorded_at.as_micros())
         .bind(body)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.lent().await?)
         .await
         .map_err(sort_error)?;
         row.map(|row| row.try_get("head").map(Offset).map_err(sort_error))
@@ -340,7 +341,7 @@ impl Ledger for Postgres {
 
     async fn meta(&self) -> Result<Meta, Error> {
         let rows = sqlx::query("SELECT name, value FROM ledger_meta")
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.lent().await?)
             .await
             .map_err(sort_error)?;
         row::meta(&rows)
@@ -352,7 +353,7 @@ impl Ledger for Postgres {
              ON CONFLICT (name) DO NOTHING",
         )
         .bind(value)
-        .execute(&self.pool)
+        .execute(&mut *self.lent().await?)
         .await
         .map_err(sort_error)?;
         Ok(())
@@ -360,14 +361,14 @@ impl Ledger for Postgres {
 
     async fn ping(&self) -> Result<(), Error> {
         sqlx::query("SELECT 1")
-            .execute(&self.pool)
+            .execute(&mut *self.lent().await?)
             .await
             .map_err(sort_error)?;
         Ok(())
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        self.lender.close().await;
     }
 }
 

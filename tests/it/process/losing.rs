@@ -152,6 +152,47 @@ async fn while_postgresql_is_silent_nothing_is_allowed_and_new_connections_are_e
     );
 }
 
+#[tokio::test]
+async fn a_connection_that_fell_silent_gives_its_place_back() {
+    let place = Place::migrated().await;
+    let cable = Cable::to(place.url()).await;
+    // Two places: whoever keeps them keeps everybody out.
+    let two = [
+        "--database-max-connections=2",
+        "--database-acquire-timeout=1s",
+        "--statement-timeout=1s",
+        "--shutdown-grace=1s",
+    ];
+    let gate = Gate::start(place.serve_over(&cable, &two)).await;
+    gate.agree(&person(1), "a").await;
+
+    cable.fall_silent();
+    let mut lost = Vec::new();
+    for number in 2..6 {
+        let mut client = gate.client();
+        let key = format!("lost {number}");
+        let grant = grant(&person(number), &key);
+        lost.push(tokio::spawn(
+            async move { client.record_consent(grant).await },
+        ));
+    }
+    for call in lost {
+        let status = call.await.unwrap().unwrap_err();
+        is_unavailable(&status, &["LEDGER_UNAVAILABLE", "LEASE_LOST"]);
+    }
+    cable.carry_again();
+    gate.until(ServingStatus::Serving, LIMIT).await;
+    // The old connections stay silent for ever: nothing but a limit of ours ends them.
+    for number in 2..6 {
+        let again = grant(&person(number), &format!("lost {number}"));
+        eventually(LIMIT, "an opt-in is acknowledged", async || {
+            gate.client().record_consent(again.clone()).await.ok()
+        })
+        .await;
+    }
+    gate.stop().await;
+}
+
 /// How a gate is kept from writing all that it wants to. Each ends with the gate itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Narrow {

@@ -16,6 +16,7 @@ use crate::domain::catalog::{Business, BusinessCatalog, Notice, OptOutScope, Pur
 use crate::domain::id::{
     BusinessId, JurisdictionCode, Language, NoticeId, NoticeRef, PurposeKey, SenderId,
 };
+use crate::domain::policy::FrequencyCap;
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{ConsentType, MessageClass};
 use crate::policy::document::{self, Document, Places, Table, find};
@@ -277,9 +278,8 @@ fn purpose(table: &mut Table<'_, '_>) -> Option<Purpose> {
     let confirmation_required = table.flag("confirmation_required").unwrap_or(false);
     let consent_required = table.flag("consent_required").unwrap_or(true);
     let requested_by_recipient = table.flag("requested_by_recipient").unwrap_or(false);
-    table.refuse("frequency_cap", validate::FREQUENCY_CAP);
+    let frequency_cap = frequency_cap(table);
     Some(Purpose {
-        frequency_cap: None,
         key: key?,
         title: title?,
         localized_titles: localized_titles.into_iter().collect(),
@@ -292,8 +292,26 @@ fn purpose(table: &mut Table<'_, '_>) -> Option<Purpose> {
         confirmation_required,
         consent_required,
         requested_by_recipient,
+        frequency_cap,
         create_time: Timestamp::EPOCH,
         update_time: Timestamp::EPOCH,
+    })
+}
+
+/// A cap that does not read is none: its mistake is told, and the file is not taken.
+fn frequency_cap(table: &mut Table<'_, '_>) -> Option<FrequencyCap> {
+    let mut cap = table.table("frequency_cap")?;
+    let messages = cap.required("messages", Table::integer).map(|messages| {
+        u32::try_from(messages).unwrap_or_else(|_| {
+            cap.mistake("messages", "must be at least 1");
+            1
+        })
+    });
+    let per_seconds = cap.required("per", |t, key| t.parsed(key, whole_seconds));
+    cap.finish();
+    Some(FrequencyCap {
+        messages: messages?,
+        per_seconds: per_seconds?,
     })
 }
 

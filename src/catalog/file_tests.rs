@@ -351,17 +351,45 @@ fn a_missing_field_is_reported_at_its_table() {
 }
 
 #[test]
-fn a_frequency_cap_is_refused_until_something_holds_it() {
-    let text = with(
-        "title = \"offers\"",
-        "title = \"offers\"\nfrequency_cap = { messages = 2, per = \"7d\" }",
-    );
-    assert_eq!(
-        mistakes(&text),
-        [
-            "line 11: business[0].purpose[0].frequency_cap: is not enforced yet, so it must not be set as if it held"
-        ]
-    );
+fn a_frequency_cap_says_how_many_messages_in_how_long() {
+    let capped = |cap: &str| {
+        let line = format!("title = \"offers\"\nfrequency_cap = {cap}");
+        with("title = \"offers\"", &line)
+    };
+    let read = parse(&capped("{ messages = 2, per = \"7d\" }")).unwrap();
+    let cap = read.businesses[0].purposes[0].value.frequency_cap.unwrap();
+    assert_eq!((cap.messages, cap.per_seconds), (2, 7 * 86_400));
+
+    let place = "business[0].purpose[0].frequency_cap";
+    for (cap, expected) in [
+        (
+            "{ messages = 2 }",
+            vec![format!("{place}: `per` is missing")],
+        ),
+        (
+            "{ messages = -2, per = \"7d\", pre = 1 }",
+            vec![
+                format!("{place}.messages: must be at least 1"),
+                format!("{place}: unknown key `pre`"),
+            ],
+        ),
+        (
+            "{ messages = 0, per = \"367d\" }",
+            vec![
+                format!("{place}.messages: must be at least 1"),
+                format!("{place}.per: must be at least a second and at most 366 days"),
+            ],
+        ),
+        (
+            "2",
+            vec![format!(
+                "{place}: expected a table, as in `{{ name = … }}`, found integer"
+            )],
+        ),
+    ] {
+        let expected: Vec<_> = expected.iter().map(|e| format!("line 11: {e}")).collect();
+        assert_eq!(mistakes(&capped(cap)), expected, "{cap}");
+    }
 }
 
 #[test]

@@ -24,9 +24,6 @@ pub struct Fault {
 pub const ACCEPTED_CONSENT_TYPES: [ConsentType; 2] =
     [ConsentType::ExplicitlyExpressed, ConsentType::Expressed];
 
-/// Why a frequency cap is refused, wherever one is given.
-pub const FREQUENCY_CAP: &str = "is not enforced yet, so it must not be set as if it held";
-
 /// The classes that a purpose or a template can have.
 pub const CLASSES: [MessageClass; 4] = [
     MessageClass::Marketing,
@@ -46,6 +43,8 @@ const NOTICE_PURPOSES: usize = 32;
 const SIGNUP_IDS: usize = 16;
 /// 10,000 years, the longest that protobuf's `Duration` can carry.
 const VALIDITY_SECONDS: u64 = 315_576_000_000;
+/// 366 days: sends are not remembered for longer.
+const CAP_SECONDS: u64 = 366 * 86_400;
 
 /// SHA-256 of a notice's text in UTF-8, hex.
 pub fn notice_sha256(text: &str) -> String {
@@ -138,6 +137,15 @@ pub fn purpose(purpose: &Purpose) -> Vec<Fault> {
             "validity",
             "must be at least a second and at most 10,000 years",
         );
+    }
+    if let Some(cap) = &purpose.frequency_cap {
+        if cap.messages == 0 {
+            faults.add("frequency_cap.messages", "must be at least 1");
+        }
+        if !(1..=CAP_SECONDS).contains(&cap.per_seconds) {
+            let message = "must be at least a second and at most 366 days";
+            faults.add("frequency_cap.per", message);
+        }
     }
     let class = purpose.message_class;
     if !purpose.consent_required
@@ -432,6 +440,7 @@ mod tests {
     use super::*;
     use crate::domain::event::tests::purpose as key;
     use crate::domain::id::{NoticeId, NoticeRef};
+    use crate::domain::policy::FrequencyCap;
     use crate::domain::rules::tests::{
         business as sound_business, catalog, purpose_of, sender as sender_of,
     };
@@ -553,6 +562,10 @@ mod tests {
         bad.dpv_purpose = "x".repeat(2_049);
         bad.accepted_consent_types = vec![ConsentType::Expressed, ConsentType::Expressed];
         bad.validity_seconds = Some(0);
+        bad.frequency_cap = Some(FrequencyCap {
+            messages: 0,
+            per_seconds: 0,
+        });
         bad.consent_required = false;
         bad.requested_by_recipient = true;
         assert_eq!(
@@ -564,10 +577,27 @@ mod tests {
                 "dpv_purpose",
                 "accepted_consent_types[1]",
                 "validity",
+                "frequency_cap.messages",
+                "frequency_cap.per",
                 "consent_required",
                 "requested_by_recipient"
             ]
         );
+    }
+
+    #[test]
+    fn a_cap_counts_no_further_back_than_sends_are_remembered() {
+        let capped = |messages, per_seconds| {
+            let mut capped = purpose_of("offers", MessageClass::Marketing);
+            capped.frequency_cap = Some(FrequencyCap {
+                messages,
+                per_seconds,
+            });
+            purpose(&capped)
+        };
+        assert_eq!(capped(1, 1), []);
+        assert_eq!(capped(u32::MAX, 366 * 86_400), []);
+        assert_eq!(fields(&capped(1, 366 * 86_400 + 1)), ["frequency_cap.per"]);
     }
 
     #[test]

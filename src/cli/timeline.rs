@@ -42,6 +42,7 @@ fn act(event: &ConsentEvent, evident: Evident) -> String {
         ("declared", declared(event)),
         ("suppression", suppression(event)),
         ("registry", registry(event)),
+        ("message", message(event)),
         ("jurisdiction", event.jurisdiction.clone()),
     ];
     rows.extend(evidence(event, evident));
@@ -114,6 +115,26 @@ fn registry(event: &ConsentEvent) -> String {
     format!("{} {}: {result}", check.registry, check.list_version)
 }
 
+/// What was said of the message that the entry came of.
+fn message(event: &ConsentEvent) -> String {
+    let Some(message) = &event.reported_message else {
+        return String::new();
+    };
+    let provider = match message.provider.as_str() {
+        "" => "whatsapp",
+        named => named,
+    };
+    let said = [
+        (format!("failed with {provider} "), &message.error_code),
+        ("allowed by decision ".to_owned(), &message.decision_id),
+        ("resting on ".to_owned(), &message.consent_event_id),
+    ];
+    let said = said.into_iter().filter(|(_, text)| !text.is_empty());
+    said.map(|(what, text)| what + text)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 fn evidence(event: &ConsentEvent, evident: Evident) -> Vec<(&'static str, String)> {
     let Some(evidence) = &event.evidence else {
         return Vec::new();
@@ -168,7 +189,7 @@ fn pairs(pairs: Vec<(&String, &String)>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grpc::proto::{Declarations, Evidence, NoticeRef, WithdrawalScope};
+    use crate::grpc::proto::{Declarations, Evidence, NoticeRef, ReportedMessage, WithdrawalScope};
 
     fn at(seconds: i64) -> Option<prost_types::Timestamp> {
         Some(prost_types::Timestamp { seconds, nanos: 0 })
@@ -219,6 +240,34 @@ mod tests {
              reported  2026-05-03 14:23:20 UTC\n  \
              event     e1 at 17/3"
         );
+    }
+
+    #[test]
+    fn a_failed_message_says_with_what_code_and_on_what_it_rested() {
+        let failed = ConsentEvent {
+            event_id: "e9".to_owned(),
+            kind: EventKind::DeliveryFailed.into(),
+            event_time: at(1_777_818_127),
+            effective_at: at(1_777_818_127),
+            recorded_at: at(1_777_818_127),
+            sender_id: "de-1".to_owned(),
+            reported_message: Some(ReportedMessage {
+                decision_id: "d1".to_owned(),
+                consent_event_id: "e1".to_owned(),
+                error_code: "63024".to_owned(),
+                provider: "twilio".to_owned(),
+            }),
+            ..ConsentEvent::default()
+        };
+        let shown = text(std::slice::from_ref(&failed), Evident::Fields);
+        let said = "failed with twilio 63024, allowed by decision d1, resting on e1";
+        assert!(shown.contains(said), "{shown}");
+        let json = serde_json::to_string(&wire::event(&failed, Evident::Fields)).unwrap();
+        let said = concat!(
+            r#""reported_message":{"decision_id":"d1","consent_event_id":"e1","#,
+            r#""error_code":"63024","provider":"twilio"}"#
+        );
+        assert!(json.contains(said), "{json}");
     }
 
     #[test]

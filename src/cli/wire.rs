@@ -11,7 +11,7 @@ use super::json::{Json, Object};
 use crate::grpc::proto::{
     ConsentEvent, ConsentRecord, ConsentState, ConsentType, Declarations, Effect, EventKind,
     Evidence, ImpliedBasis, IndicationMethod, NoticeRef, RegistryCheck, RegistryResult,
-    Suppression, SuppressionBasis, WithdrawalMethod, WithdrawalScope,
+    ReportedMessage, Suppression, SuppressionBasis, WithdrawalMethod, WithdrawalScope,
 };
 
 /// Whether personal evidence is shown or only which fields of it there are.
@@ -167,6 +167,10 @@ pub(super) fn event(event: &ConsentEvent, evident: Evident) -> Object {
             "registry_check",
             event.registry_check.as_ref().map(registry_check),
         )
+        .maybe(
+            "reported_message",
+            event.reported_message.as_ref().map(reported_message),
+        )
 }
 
 impl Object {
@@ -246,6 +250,14 @@ fn registry_check(check: &RegistryCheck) -> Object {
         .text("list_version", &check.list_version)
         .word::<RegistryResult>("result", check.result)
         .maybe("checked_at", some_time(check.checked_at.as_ref()))
+}
+
+fn reported_message(message: &ReportedMessage) -> Object {
+    Object::new()
+        .text("decision_id", &message.decision_id)
+        .text("consent_event_id", &message.consent_event_id)
+        .text("error_code", &message.error_code)
+        .text("provider", &message.provider)
 }
 
 /// A map in the order of its keys, so that the same answer prints the same.

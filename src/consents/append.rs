@@ -437,6 +437,14 @@ impl Key {
         }
     }
 
+    /// A key that has no other content: what identifies a report is all in it.
+    pub(super) const fn alone(key_hash: [u8; 16]) -> Self {
+        Self {
+            key_hash,
+            content_hash: key_hash,
+        }
+    }
+
     /// The key under which other content of the same key is kept, for calls that always count.
     pub(super) fn for_other_content(self, compiled: &Compiled) -> Self {
         let parts: [&[u8]; 3] = [b"other", &self.key_hash, &self.content_hash];

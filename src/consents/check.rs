@@ -431,7 +431,8 @@ fn resolve_question<'a>(compiled: &'a Compiled, asked: &Asked) -> Result<Resolve
     let (Some(purpose), Some(sender)) = (purpose, sender) else {
         return Err(Error::Invalid { violations });
     };
-    let class = effective_class(compiled, purpose, asked);
+    let template = asked.template.as_deref();
+    let class = effective_class(compiled, purpose, asked.class, template);
     if class == MessageClass::Service && sender.is_none() {
         let message = "is required for SERVICE: the service window belongs to one sender";
         return Err(Error::invalid("sender_id", reason::FIELD_INVALID, message));
@@ -445,14 +446,17 @@ fn resolve_question<'a>(compiled: &'a Compiled, asked: &Asked) -> Result<Resolve
 
 /// The stricter of what is asked, the purpose's own and the template's. The two classes of our own
 /// are taken as asked.
-fn effective_class(compiled: &Compiled, purpose: &Purpose, asked: &Asked) -> MessageClass {
-    let class = asked.class.map_or(purpose.message_class, |class| {
+pub(super) fn effective_class(
+    compiled: &Compiled,
+    purpose: &Purpose,
+    asked: Option<MessageClass>,
+    template: Option<&str>,
+) -> MessageClass {
+    let class = asked.map_or(purpose.message_class, |class| {
         class.stricter(purpose.message_class)
     });
-    let template = asked
-        .template
-        .as_ref()
-        .and_then(|name| compiled.catalog().business.template_classes.get(name));
+    let classes = &compiled.catalog().business.template_classes;
+    let template = template.and_then(|name| classes.get(name));
     template.map_or(class, |template| class.stricter(*template))
 }
 

@@ -27,6 +27,7 @@ pub mod reason {
     pub const BUSINESS_UNKNOWN: &str = "BUSINESS_UNKNOWN";
     pub const PURPOSE_UNKNOWN: &str = "PURPOSE_UNKNOWN";
     pub const SENDER_UNKNOWN: &str = "SENDER_UNKNOWN";
+    pub const REGISTRY_UNKNOWN: &str = "REGISTRY_UNKNOWN";
     pub const NOTICE_UNKNOWN: &str = "NOTICE_UNKNOWN";
     pub const EVENT_TIME_IN_FUTURE: &str = "EVENT_TIME_IN_FUTURE";
     pub const TOKEN_INVALID: &str = "TOKEN_INVALID";

@@ -8,7 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 
 use super::check::Consistency;
 use super::error::reason;
-use super::payload::Payload;
+use super::payload::{Payload, Reported};
 use super::{Consents, Error, Evidence, Recipient, resolve};
 use crate::catalog::Compiled;
 use crate::domain::event::Event;
@@ -63,6 +63,7 @@ pub struct HistoryEvent {
     pub evidence: Evidence,
     pub labels: BTreeMap<String, String>,
     pub actor: String,
+    pub reported: Reported,
 }
 
 impl Consents {
@@ -274,9 +275,15 @@ fn opened(compiled: &Compiled, recorded: Recorded) -> Result<HistoryEvent, Error
         .map(|sealed| Payload::open(&compiled.keys, event_id, &sealed))
         .transpose()
         .map_err(|fault| Error::internal(format!("event_payload of {event_id}: {fault}")))?;
-    let (evidence, labels, actor) = match payload {
+    let (evidence, labels, actor, reported) = match payload {
         None => Default::default(),
-        Some(payload) => (payload.evidence, payload.labels, payload.actor),
+        Some(Payload {
+            evidence,
+            labels,
+            actor,
+            reported,
+            ..
+        }) => (evidence, labels, actor, reported),
     };
     Ok(HistoryEvent {
         position: recorded.position,
@@ -284,5 +291,6 @@ fn opened(compiled: &Compiled, recorded: Recorded) -> Result<HistoryEvent, Error
         evidence,
         labels,
         actor,
+        reported,
     })
 }

@@ -7,16 +7,20 @@
 //!
 //! Nothing here knows the wire. Rules are in `domain`, storage in `ledger`.
 
+mod alarm;
 mod append;
 pub mod check;
 pub mod confirm;
+pub mod delivery;
 pub mod error;
 pub mod history;
 mod identity;
 pub mod inbound;
 mod payload;
 pub mod record;
+pub mod registry;
 mod resolve;
+pub mod send;
 pub mod suppress;
 pub mod token;
 pub mod withdraw;
@@ -43,8 +47,9 @@ use crate::ledger::{Ledger, Partition, SubjectRef};
 use crate::telemetry::Metrics;
 use token::Tokens;
 
+pub use alarm::Alarms;
 pub use error::{Error, Violation};
-pub use payload::{Attachment, Evidence};
+pub use payload::{Attachment, Evidence, Reported};
 
 /// The use cases over one ledger. A handle: cheap to clone.
 #[derive(Debug, Clone)]
@@ -63,6 +68,8 @@ pub struct Parts {
     pub keys: Arc<LedgerKeys>,
     pub tokens: Tokens,
     pub metrics: Metrics,
+    /// Bursts of failed deliveries.
+    pub alarms: Alarms,
     /// For how long a decision may be relied on at most.
     pub valid_for: Duration,
     /// Writes that have begun: a shutdown waits for them.

@@ -8,7 +8,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::domain::id::EventId;
+use crate::domain::id::{DecisionId, EventId};
 use crate::domain::vocabulary::{EvidenceField, EvidenceFields};
 use crate::keys::{BusinessKeys, KeyError, Place};
 
@@ -72,6 +72,38 @@ impl Evidence {
     }
 }
 
+/// What was said of a message of the business's when it was reported. Empty: nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reported {
+    /// The decision that allowed it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub decision_id: String,
+    /// The event that the decision rested on.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub consent_event_id: String,
+    /// With what code its delivery failed, and whose code it is, both as they came.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub error_code: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub provider: String,
+}
+
+impl Reported {
+    /// What allowed the message, as far as that was said.
+    pub(super) fn of(decision: Option<&DecisionId>, consent: Option<EventId>) -> Self {
+        Self {
+            decision_id: decision.map(ToString::to_string).unwrap_or_default(),
+            consent_event_id: consent.map(|id| id.to_string()).unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What is sealed. The salt keeps the commitment from being guessed once the payload is gone.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,6 +115,8 @@ pub(super) struct Payload {
     pub labels: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub actor: String,
+    #[serde(default, skip_serializing_if = "Reported::is_nothing")]
+    pub reported: Reported,
 }
 
 const COLUMN: &str = "event_payload.sealed";
@@ -95,17 +129,24 @@ impl Payload {
         actor: &str,
     ) -> Option<Self> {
         let nothing = *evidence == Evidence::default() && labels.is_empty() && actor.is_empty();
-        if nothing {
-            return None;
-        }
-        let mut salt = [0; 32];
-        rand::fill(&mut salt).expect("the system gives random numbers");
-        Some(Self {
-            salt: HEXLOWER.encode(&salt),
+        (!nothing).then(|| Self {
+            salt: salt(),
             evidence: evidence.clone(),
             labels: labels.clone(),
             actor: actor.to_owned(),
+            reported: Reported::default(),
         })
+    }
+
+    /// Of a message that was reported, as sent or as failed; its id is in the evidence.
+    pub(super) fn of_report(evidence: Evidence, reported: Reported) -> Self {
+        Self {
+            salt: salt(),
+            evidence,
+            labels: BTreeMap::new(),
+            actor: String::new(),
+            reported,
+        }
     }
 
     fn plain(&self) -> Zeroizing<Vec<u8>> {
@@ -141,6 +182,12 @@ impl Payload {
         )?;
         Ok(serde_json::from_slice(&plain)?)
     }
+}
+
+fn salt() -> String {
+    let mut salt = [0; 32];
+    rand::fill(&mut salt).expect("the system gives random numbers");
+    HEXLOWER.encode(&salt)
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -34,6 +34,21 @@ impl Consents {
         self.0.catalog.catch_up().await?;
         self.business(business).await
     }
+
+    /// The rules of a business that an opt-out was made to, caught up if the sender is not in memory.
+    /// Nothing of the catalogue can refuse an opt-out, not even that it cannot be read now.
+    pub(super) async fn business_for_opt_out(
+        &self,
+        business: &BusinessId,
+        sender: Option<&SenderId>,
+    ) -> Result<Arc<Compiled>, Error> {
+        let compiled = self.business(business).await?;
+        let unknown = sender.is_some_and(|name| compiled.catalog().sender(name).is_none());
+        if unknown && self.0.catalog.catch_up().await.is_ok() {
+            return self.business(business).await;
+        }
+        Ok(compiled)
+    }
 }
 
 pub(super) fn purpose<'a>(

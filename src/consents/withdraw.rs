@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::append::{Draft, Key, Write, Written};
 use super::payload::Payload;
 use super::{Consents, Error, Evidence, Recipient};
-use crate::catalog::Compiled;
 use crate::domain::event::{Act, Event, Restriction, Scope, Suppression};
 use crate::domain::id::{BusinessId, EventId, SenderId};
 use crate::domain::time::Timestamp;
@@ -75,17 +74,8 @@ impl Consents {
     }
 
     async fn withdraw_now(&self, request: &WithdrawRequest) -> Result<WithdrawAnswer, Error> {
-        let mut compiled = self.business(&request.business).await?;
-        let unknown = |compiled: &Compiled| {
-            request
-                .sender
-                .as_ref()
-                .is_some_and(|name| compiled.catalog().sender(name).is_none())
-        };
-        // Nothing of the catalogue can refuse an opt-out, not even that it cannot be read now.
-        if unknown(&compiled) && self.0.catalog.catch_up().await.is_ok() {
-            compiled = self.business(&request.business).await?;
-        }
+        let sender = request.sender.as_ref();
+        let compiled = self.business_for_opt_out(&request.business, sender).await?;
         let content = serde_json::to_vec(request).expect("a request has only string keys");
         let key = request
             .idempotency_key

@@ -47,6 +47,25 @@ fn check_token(text: &str, max: usize) -> Result<(), InvalidName> {
     }
 }
 
+fn check_decision(text: &str, max: usize) -> Result<(), InvalidName> {
+    const FORM: &str = "a decision_id, in a batch with `/` and the number of the item";
+    check_length(text, max)?;
+    let (decision, item) = match text.split_once('/') {
+        Some((decision, item)) => (decision, Some(item)),
+        None => (text, None),
+    };
+    let is_number = |item: &str| {
+        (1..=5).contains(&item.len()) && item.bytes().all(|digit| digit.is_ascii_digit())
+    };
+    // Of the forms that parse only the hyphenated one has this length.
+    let is_id = decision.len() == 36 && Uuid::try_parse(decision).is_ok();
+    if is_id && item.is_none_or(is_number) {
+        Ok(())
+    } else {
+        Err(InvalidName::Character { allowed: FORM })
+    }
+}
+
 fn check_length(text: &str, max: usize) -> Result<(), InvalidName> {
     if text.is_empty() {
         return Err(InvalidName::Empty);
@@ -140,6 +159,11 @@ name!(
 name!(
     /// Name of an import run, kept with every event that it brought.
     ImportBatchId, check_token, 256
+);
+
+name!(
+    /// Id of one decision; of an item of a batch, the batch's and the item's number.
+    DecisionId, check_decision, 64
 );
 
 /// Id of one consent event. UUIDv7: made when the event is recorded.
@@ -283,6 +307,21 @@ mod tests {
                 length: 65
             })
         );
+    }
+
+    #[test]
+    fn a_decision_id_is_a_uuid_and_in_a_batch_has_the_number_of_its_item() {
+        const ID: &str = "01a201f7-0000-7000-8000-000000000000";
+        assert!(DecisionId::parse(ID).is_ok());
+        assert!(DecisionId::parse(&format!("{ID}/0")).is_ok());
+        assert!(DecisionId::parse(&format!("{ID}/9999")).is_ok());
+        for bad in ["", "/", "/x", "/-1", "/123456", "/1/2"] {
+            let bad = format!("{ID}{bad}");
+            assert_eq!(DecisionId::parse(&bad).is_ok(), bad == ID, "{bad}");
+        }
+        for bad in ["", "none", "+14155559871", &ID.replace('-', ""), &ID[1..]] {
+            assert!(DecisionId::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod address;
 pub mod id;
 pub mod phone;
 
+pub mod delivery;
 pub mod event;
 pub mod vocabulary;
 

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::convert::{answer, check, inbound, write};
+use super::convert::{answer, check, inbound, report, write};
 use super::layer::{self, deadline};
 use super::proto::{self, consent_service_server};
 use super::status;
@@ -154,9 +154,20 @@ impl consent_service_server::ConsentService for ConsentService {
 
     async fn record_registry_check(
         &self,
-        _: Request<proto::RecordRegistryCheckRequest>,
+        request: Request<proto::RecordRegistryCheckRequest>,
     ) -> Answer<proto::RecordRegistryCheckResponse> {
-        Err(status::unimplemented("RecordRegistryCheck"))
+        let deadline = deadline(&request);
+        let check = report::registry_check(request.into_inner()).map_err(|e| status::of(&e))?;
+        let consents = self.consents.clone();
+        let call = async move {
+            consents
+                .record_registry_check(check)
+                .await
+                .map_err(|e| status::of(&e))
+        };
+        Ok(Response::new(report::registry_checked(
+            layer::write(deadline, call).await?,
+        )))
     }
 
     async fn report_inbound(
@@ -179,16 +190,33 @@ impl consent_service_server::ConsentService for ConsentService {
 
     async fn report_send(
         &self,
-        _: Request<proto::ReportSendRequest>,
+        request: Request<proto::ReportSendRequest>,
     ) -> Answer<proto::ReportSendResponse> {
-        Err(status::unimplemented("ReportSend"))
+        let deadline = deadline(&request);
+        let send = report::send(request.into_inner()).map_err(|e| status::of(&e))?;
+        let consents = self.consents.clone();
+        let call = async move { consents.report_send(send).await.map_err(|e| status::of(&e)) };
+        Ok(Response::new(report::sent(
+            layer::write(deadline, call).await?,
+        )))
     }
 
     async fn report_delivery(
         &self,
-        _: Request<proto::ReportDeliveryRequest>,
+        request: Request<proto::ReportDeliveryRequest>,
     ) -> Answer<proto::ReportDeliveryResponse> {
-        Err(status::unimplemented("ReportDelivery"))
+        let deadline = deadline(&request);
+        let failure = report::delivery(request.into_inner()).map_err(|e| status::of(&e))?;
+        let consents = self.consents.clone();
+        let call = async move {
+            consents
+                .report_delivery(failure)
+                .await
+                .map_err(|e| status::of(&e))
+        };
+        Ok(Response::new(report::failed(
+            layer::write(deadline, call).await?,
+        )))
     }
 
     async fn get_consent(

@@ -27,7 +27,7 @@ use crate::catalog::{self, Catalog};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::consents::token::Tokens;
-use crate::consents::{Consents, Parts};
+use crate::consents::{Alarms, Consents, Parts};
 use crate::domain::keywords::Words;
 use crate::grpc::{self, Health};
 use crate::keys::source::SourceError;
@@ -175,6 +175,7 @@ impl Server {
             tokens: Tokens::new(Arc::clone(&keys), opened.meta.ledger_id),
             keys,
             metrics: metrics.clone(),
+            alarms: Alarms::default(),
             valid_for: config.valid_for,
             writes: writes.clone(),
         });

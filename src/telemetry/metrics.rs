@@ -37,6 +37,8 @@ struct Instruments {
     ledger_series: [[OnceLock<BoundHistogram<f64>>; Outcome::COUNT]; LedgerOperation::COUNT],
     decisions: Counter<u64>,
     decision_series: RwLock<Decisions>,
+    delivery_failures: Counter<u64>,
+    delivery_alarms: Counter<u64>,
 }
 
 /// By decision and reason. Bounded by what the domain can answer.
@@ -167,6 +169,16 @@ impl Metrics {
             ledger_series: Default::default(),
             decisions: counter(names::DECISIONS, "{decision}", "Answers given"),
             decision_series: RwLock::default(),
+            delivery_failures: counter(
+                names::DELIVERY_FAILURES,
+                "{report}",
+                "Failed deliveries that were reported",
+            ),
+            delivery_alarms: counter(
+                names::DELIVERY_ALARMS,
+                "{alarm}",
+                "Alarms over failed deliveries",
+            ),
             meter,
         }))
     }
@@ -277,6 +289,25 @@ impl Metrics {
             .add(count);
     }
 
+    /// Counts a failed delivery. Both names come from the tables of the domain, hence `'static`.
+    pub fn delivery_failed(&self, provider: &'static str, class: &'static str, kept: bool) {
+        let attributes = [
+            KeyValue::new(names::DELIVERY_PROVIDER, provider),
+            KeyValue::new(names::DELIVERY_CLASS, class),
+            KeyValue::new(names::DELIVERY_KEPT, kept),
+        ];
+        self.0.delivery_failures.add(1, &attributes);
+    }
+
+    /// Counts an alarm over failed deliveries.
+    pub fn delivery_alarm(&self, provider: &'static str, class: &'static str) {
+        let attributes = [
+            KeyValue::new(names::DELIVERY_PROVIDER, provider),
+            KeyValue::new(names::DELIVERY_CLASS, class),
+        ];
+        self.0.delivery_alarms.add(1, &attributes);
+    }
+
     pub(super) fn is_enabled(&self) -> bool {
         self.0.enabled
     }
@@ -346,6 +377,24 @@ mod tests {
         recorded.has(
             "consentgate.decisions{consentgate.decision=DENY,consentgate.reason=OPTED_OUT} 10000",
         );
+    }
+
+    #[test]
+    fn failed_deliveries_and_alarms_are_counted_by_provider_and_class() {
+        let recorded = Recorded::new();
+        recorded.metrics.delivery_failed("twilio", "OPT_OUT", true);
+        recorded.metrics.delivery_failed("twilio", "OPT_OUT", false);
+        recorded.metrics.delivery_failed("twilio", "OPT_OUT", false);
+        recorded.metrics.delivery_alarm("twilio", "OPT_OUT");
+
+        let of = "consentgate.delivery.class=OPT_OUT";
+        let by = "consentgate.delivery.provider=twilio";
+        recorded.has(&format!("consentgate.delivery.alarms{{{of},{by}}} 1"));
+        for (kept, count) in [("true", 1), ("false", 2)] {
+            recorded.has(&format!(
+                "consentgate.delivery.failures{{{of},consentgate.delivery.kept={kept},{by}}} {count}"
+            ));
+        }
     }
 
     #[tokio::test]

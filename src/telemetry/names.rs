@@ -46,6 +46,17 @@ pub const DECISIONS: &str = "consentgate.decisions";
 pub const DECISION: &str = "consentgate.decision";
 pub const REASON: &str = "consentgate.reason";
 
+/// Counter: failed deliveries that were reported, each once, by [`DELIVERY_PROVIDER`],
+/// [`DELIVERY_CLASS`] and [`DELIVERY_KEPT`].
+pub const DELIVERY_FAILURES: &str = "consentgate.delivery.failures";
+/// Counter: alarms over failed deliveries, by [`DELIVERY_PROVIDER`] and [`DELIVERY_CLASS`]: a burst
+/// that begins, and at most once an hour a sender that WhatsApp restricts. Call somebody.
+pub const DELIVERY_ALARMS: &str = "consentgate.delivery.alarms";
+pub const DELIVERY_PROVIDER: &str = "consentgate.delivery.provider";
+pub const DELIVERY_CLASS: &str = "consentgate.delivery.class";
+/// Attribute: whether it was recorded of its recipient.
+pub const DELIVERY_KEPT: &str = "consentgate.delivery.kept";
+
 /// The target of the span around each call. A call that is not observed must cost nothing, so the
 /// span has level DEBUG: the usual log filter leaves it out, the trace exporter takes it in.
 pub const RPC_TARGET: &str = "consentgate::rpc";

@@ -609,7 +609,7 @@ async fn every_violated_field_is_named_at_once_and_nothing_is_kept() {
         &[
             "purpose.message_class",
             "purpose.validity",
-            "purpose.frequency_cap",
+            "purpose.frequency_cap.per",
         ],
     );
     let list = ListPurposesRequest {

@@ -213,7 +213,8 @@ fn purposes_text(purposes: &[Purpose]) -> String {
                 .map(|kind| word::<ConsentType>(*kind))
                 .collect::<Vec<_>>()
                 .join(", "),
-            validity(purpose),
+            purpose.validity.as_ref().map(length).unwrap_or_default(),
+            cap(purpose),
         ]
     });
     table::table(
@@ -224,19 +225,27 @@ fn purposes_text(purposes: &[Purpose]) -> String {
             "consent",
             "accepts",
             "holds for",
+            "at most",
         ],
         rows,
     )
 }
 
+fn cap(purpose: &Purpose) -> String {
+    let cap = purpose.frequency_cap.as_ref();
+    let words = |cap: &proto::FrequencyCap| {
+        let per = cap.per.as_ref().map(length).unwrap_or_default();
+        format!("{} in {per}", cap.messages)
+    };
+    cap.map(words).unwrap_or_default()
+}
+
 /// In days where it is whole days, as the catalogue file has it.
-fn validity(purpose: &Purpose) -> String {
-    match &purpose.validity {
-        None => String::new(),
-        Some(length) if length.nanos == 0 && length.seconds % 86_400 == 0 => {
-            format!("{}d", length.seconds / 86_400)
-        }
-        Some(length) => wire::span(length),
+fn length(length: &prost_types::Duration) -> String {
+    if length.nanos == 0 && length.seconds % 86_400 == 0 {
+        format!("{}d", length.seconds / 86_400)
+    } else {
+        wire::span(length)
     }
 }
 
@@ -383,6 +392,13 @@ mod tests {
                     seconds: 31_536_000,
                     nanos: 0,
                 }),
+                frequency_cap: Some(proto::FrequencyCap {
+                    messages: 2,
+                    per: Some(prost_types::Duration {
+                        seconds: 7 * 86_400,
+                        nanos: 0,
+                    }),
+                }),
                 ..Purpose::default()
             }],
             notices: vec![Notice {
@@ -405,8 +421,8 @@ mod tests {
             "business acme\n  name                ACME GmbH\n  a bare STOP covers  BUSINESS_EVERYTHING\n  \
              must name WhatsApp  yes\n\n\
              SENDER  NAME  NUMBER  ALIASES  HELD\nde-1                           held: audit\n\n\
-             PURPOSE  TITLE   CLASS      CONSENT   ACCEPTS    HOLDS FOR\n\
-             offers   Offers  MARKETING  required  EXPRESSED  365d\n\n\
+             PURPOSE  TITLE   CLASS      CONSENT   ACCEPTS    HOLDS FOR  AT MOST\n\
+             offers   Offers  MARKETING  required  EXPRESSED  365d       2 in 7d\n\n\
              NOTICE  VERSION  LANGUAGE  PURPOSES  PROCESSING\nsignup  3        de        offers    1"
         );
     }

@@ -135,12 +135,9 @@ impl<'a> Case<'a> {
         let purpose = self.question.purpose;
         let own = purpose.frequency_cap.iter().filter_map(|cap| {
             let sends = self.activity.sends.iter();
-            self.free_again(
-                *cap,
-                sends
-                    .filter(|sent| sent.purpose == purpose.key)
-                    .map(|s| s.at),
-            )
+            let counted = sends.filter(|sent| sent.purpose == purpose.key);
+            self.free_again(*cap, counted.map(|sent| sent.at))
+                .max(self.unseen_until(cap))
         });
         let requirements = self.requirements(grant);
         let caps = requirements
@@ -156,10 +153,22 @@ impl<'a> Case<'a> {
                 | MessageClass::OptOutConfirmation => false,
             });
             self.free_again(*cap, counted.map(|sent| sent.at))
+                .max(self.unseen_until(cap))
         });
         if let Some(end) = own.chain(of_place).max() {
             failing.defer(Reason::FrequencyCap, Some(end));
         }
+    }
+
+    /// Where so many messages were sent within a cap's time that not all of them were read, nobody can
+    /// tell how many count: until all are known again, the cap counts as reached.
+    fn unseen_until(&self, cap: &FrequencyCap) -> Option<Timestamp> {
+        let since = self.at.minus(cap.per());
+        if self.activity.has_all_sends_since(since) {
+            return None;
+        }
+        let oldest = self.activity.sends.last()?;
+        Some(oldest.at.plus(cap.per()).plus(Duration::from_micros(1)))
     }
 
     /// What of the person's activity this question depends on.

@@ -7,7 +7,7 @@ use crate::consents::history::{HistoryEvent, PurposeStanding, Standings};
 use crate::consents::record::{Record, RecordAnswer};
 use crate::consents::suppress::LiftAnswer;
 use crate::consents::withdraw::WithdrawAnswer;
-use crate::consents::{Attachment, Evidence};
+use crate::consents::{Attachment, Evidence, Reported};
 use crate::domain::decide::Verdict;
 use crate::domain::event::{Act, Declarations, Event, Restriction, Scope, Terms};
 use crate::domain::facts::{Coverage, Suppressed};
@@ -238,6 +238,7 @@ pub fn event(one: HistoryEvent) -> proto::ConsentEvent {
         evidence,
         labels,
         actor,
+        reported,
     } = one;
     let mut wire = proto::ConsentEvent {
         event_id: event.event_id.to_string(),
@@ -251,10 +252,23 @@ pub fn event(one: HistoryEvent) -> proto::ConsentEvent {
         partition: position.partition.0.into(),
         offset: position.offset.0,
         copied_from_link: event.copied_from.is_some(),
+        reported_message: reported_message(reported),
         ..proto::ConsentEvent::default()
     };
     describe(&event.act, &mut wire);
     wire
+}
+
+fn reported_message(reported: Reported) -> Option<proto::ReportedMessage> {
+    if reported == Reported::default() {
+        return None;
+    }
+    Some(proto::ReportedMessage {
+        decision_id: reported.decision_id,
+        consent_event_id: reported.consent_event_id,
+        error_code: reported.error_code,
+        provider: reported.provider,
+    })
 }
 
 fn describe(act: &Act, wire: &mut proto::ConsentEvent) {

@@ -111,6 +111,12 @@ same_words!(read_state, write_state, proto::ConsentState, domain::ConsentState {
     Expired = Expired,
 });
 
+same_words!(read_registry_result, write_registry_result, proto::RegistryResult, domain::RegistryResult {
+    NotListed = NotListed,
+    Listed = Listed,
+    NoData = NoData,
+});
+
 pub fn write_decision(decision: domain::Decision) -> proto::Decision {
     match decision {
         domain::Decision::Allow => proto::Decision::Allow,
@@ -153,14 +159,6 @@ pub fn write_suppression(basis: domain::SuppressionBasis) -> proto::SuppressionB
         B::CourtOrder => proto::SuppressionBasis::CourtOrder,
         B::WrongNumber => proto::SuppressionBasis::WrongNumber,
         B::PossibleRevocation => proto::SuppressionBasis::PossibleRevocation,
-    }
-}
-
-pub fn write_registry_result(result: domain::RegistryResult) -> proto::RegistryResult {
-    match result {
-        domain::RegistryResult::NotListed => proto::RegistryResult::NotListed,
-        domain::RegistryResult::Listed => proto::RegistryResult::Listed,
-        domain::RegistryResult::NoData => proto::RegistryResult::NoData,
     }
 }
 

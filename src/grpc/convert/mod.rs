@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod check;
 pub mod enums;
 pub mod inbound;
+pub mod report;
 pub mod write;
 
 use prost_types::Duration as WireDuration;
@@ -42,6 +43,11 @@ impl Fields {
             // INVARIANT: a field is `None` only after its violation was noted.
             (None, true) => Err(Error::invalid("", reason::FIELD_INVALID, "is malformed")),
         }
+    }
+
+    /// What was found so far.
+    pub fn violations(self) -> Vec<Violation> {
+        self.0
     }
 
     pub fn refuse(&mut self, field: impl Into<String>, message: impl Into<String>) {
@@ -142,6 +148,15 @@ impl Fields {
             return None;
         }
         Some(text)
+    }
+
+    /// As [`Fields::identifier`], which must be given.
+    pub fn required_id(&mut self, field: &str, text: String, max: usize) -> Option<String> {
+        if text.is_empty() {
+            self.refuse(field, format!("is required: 1 to {max} characters"));
+            return None;
+        }
+        self.identifier(field, text, max)
     }
 
     pub fn recipient(&mut self, recipient: Option<proto::Recipient>) -> Option<Recipient> {

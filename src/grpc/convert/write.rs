@@ -438,11 +438,7 @@ fn labels(
 }
 
 fn idempotency_key(fields: &mut Fields, key: String) -> Option<String> {
-    if key.is_empty() {
-        fields.refuse("idempotency_key", "is required: 1 to 128 characters");
-        return None;
-    }
-    fields.identifier("idempotency_key", key, IDEMPOTENCY_KEY)
+    fields.required_id("idempotency_key", key, IDEMPOTENCY_KEY)
 }
 
 fn cut(text: String, max: usize) -> String {

@@ -15,7 +15,7 @@ use consentgate::consents::check::{Asked, Consistency};
 use consentgate::consents::record::{EventState, RecordRequest};
 use consentgate::consents::token::Tokens;
 use consentgate::consents::withdraw::WithdrawRequest;
-use consentgate::consents::{Consents, Error, Evidence, Parts, Recipient};
+use consentgate::consents::{Alarms, Consents, Error, Evidence, Parts, Recipient};
 use consentgate::domain::address::Address;
 use consentgate::domain::event::{Declarations, Scope};
 use consentgate::domain::id::{BusinessId, Language, NoticeId, NoticeRef, PurposeKey};
@@ -88,6 +88,7 @@ impl Case {
             tokens: Tokens::new(Arc::clone(&keys), ledger_id),
             keys,
             metrics,
+            alarms: Alarms::default(),
             valid_for: Duration::from_secs(5),
             writes: TaskTracker::new(),
         });

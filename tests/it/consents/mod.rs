@@ -11,6 +11,7 @@ mod confirming;
 mod damage;
 mod deadlines;
 mod decisions;
+mod delivering;
 mod evidence;
 mod flow;
 mod freshness;
@@ -19,8 +20,11 @@ mod idempotency;
 mod identity;
 mod inbound;
 mod limits;
+mod registries;
+mod reported;
 mod rules;
 mod scopes;
+mod sending;
 mod slow_ledger;
 mod spellings;
 mod standing;
@@ -145,6 +149,34 @@ on_both_databases! {
         a_user_id_that_changes_leaves_the_number_without_doubt,
         an_opt_out_reaches_an_address_that_is_linked_through_another,
         opposite_acts_on_linked_addresses_at_once_are_all_kept,
+    }
+    registries {
+        marketing_waits_for_every_registry_and_again_when_an_answer_is_too_old,
+        a_listing_bars_marketing_at_once_until_the_registry_says_otherwise,
+        of_a_reassigned_number_earlier_consent_is_void_and_later_is_not,
+        a_check_of_no_registry_or_at_no_possible_time_is_refused,
+    }
+    sending {
+        the_cap_of_a_purpose_defers_to_the_exact_instant,
+        the_cap_of_a_jurisdiction_counts_advertising_for_all_purposes,
+        reports_count_from_when_a_message_was_sent_in_whatever_order_they_come,
+        a_request_for_consent_is_an_act_that_counts_as_an_ask,
+        a_message_counts_for_all_spellings_and_aliases,
+        a_message_counts_at_every_address_of_the_person,
+        what_is_wrong_with_a_send_is_named_and_an_unknown_person_is_not_wrong,
+    }
+    delivering {
+        whatsapps_opt_out_bars_marketing_and_nothing_else,
+        whatsapps_opt_out_is_of_one_number_and_ends_when_that_one_is_resumed,
+        three_failures_in_a_row_make_an_address_unreachable_for_30_days,
+        whatsapps_own_limit_defers_marketing_for_a_day,
+        a_changed_identity_key_puts_it_in_doubt_whose_number_it_is,
+        what_is_no_fault_of_the_recipient_changes_nothing,
+        a_providers_own_word_for_opted_out_is_one,
+        an_opt_out_is_refused_for_nothing_but_its_business_and_recipient,
+        an_opt_out_of_somebody_never_seen_holds_and_in_the_future_is_now,
+        in_a_burst_only_whatsapps_own_opt_outs_are_believed,
+        a_burst_is_a_share_of_what_was_reported_as_sent,
     }
     evidence {
         each_rule_refuses_with_its_own_reason_and_field,

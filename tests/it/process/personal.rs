@@ -95,6 +95,7 @@ async fn sound_calls_are_made(gate: &Gate) {
     let nothing_pending = client.confirm_consent(again).await.unwrap_err();
     assert_eq!(nothing_pending.code(), Code::FailedPrecondition);
 
+    messages_are_reported(gate).await;
     for address in [
         Address::WaId(NUMBER[1..].into()),
         Address::BusinessScopedUserId(USER_ID.into()),
@@ -117,6 +118,82 @@ async fn sound_calls_are_made(gate: &Gate) {
             .unwrap();
         assert_eq!(events.into_inner().events.last().unwrap().actor, ACTOR);
     }
+}
+
+/// What was sent to somebody and failed, and what a registry said of the number.
+async fn messages_are_reported(gate: &Gate) {
+    let mut client = gate.client();
+    let sent = ReportSendRequest {
+        business_id: "acme".into(),
+        recipient: secrets::number(),
+        sender_id: "1001".into(),
+        purpose: "offers".into(),
+        message_id: WAMID.into(),
+        sent_at: now(),
+        ..ReportSendRequest::default()
+    };
+    let asked = ReportSendRequest {
+        message_class: MessageClass::ConsentRequest.into(),
+        ..sent.clone()
+    };
+    for report in [sent.clone(), sent, asked.clone(), asked] {
+        client.report_send(report).await.unwrap();
+    }
+    // A failure, an opt-out, a restricted sender, which is logged, and what is not known.
+    for error_code in ["131026", "131050", "131031", "999999"] {
+        let failed = ReportDeliveryRequest {
+            business_id: "acme".into(),
+            recipient: secrets::number(),
+            sender_id: "1001".into(),
+            message_id: WAMID.into(),
+            error_code: error_code.into(),
+            failed_at: now(),
+            ..ReportDeliveryRequest::default()
+        };
+        client.report_delivery(failed.clone()).await.unwrap();
+        client.report_delivery(failed).await.unwrap();
+    }
+    let check = RecordRegistryCheckRequest {
+        business_id: "acme".into(),
+        recipient: secrets::number(),
+        registry: "sg-rnd".into(),
+        result: RegistryResult::NotListed.into(),
+        checked_at: now(),
+        actor: ACTOR.into(),
+        idempotency_key: format!("{KEY}-looked-up"),
+        ..RecordRegistryCheckRequest::default()
+    };
+    client.record_registry_check(check).await.unwrap();
+    // A message that opens a window, and an opt-out that is confirmed.
+    for text in ["Please write after six", "STOP"] {
+        let message = ReportInboundRequest {
+            business_id: "acme".into(),
+            sender_id: "1001".into(),
+            recipient: secrets::number(),
+            message_id: format!("{WAMID}{}", text.len()),
+            received_at: now(),
+            kind: InboundKind::Text.into(),
+            text: text.into(),
+            ..ReportInboundRequest::default()
+        };
+        client.report_inbound(message).await.unwrap();
+    }
+    let confirmation = CheckConsentRequest {
+        message_class: MessageClass::OptOutConfirmation.into(),
+        sender_id: "1001".into(),
+        request_id: KEY.into(),
+        ..question(&secrets::number().unwrap())
+    };
+    assert_eq!(gate.check(confirmation).await.decision(), Decision::Allow);
+    let events = client
+        .list_consent_events(history(&secrets::number().unwrap()))
+        .await
+        .unwrap()
+        .into_inner()
+        .events;
+    let ids = events.into_iter().filter_map(|event| event.evidence);
+    let told = ids.filter(|evidence| evidence.message_id == WAMID).count();
+    assert!(told >= 3, "who asks is told the message's id: {told}");
 }
 
 /// Numbers as people write them; the same person wherever a field takes text; evidence that is refused.

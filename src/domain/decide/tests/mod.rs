@@ -1,5 +1,6 @@
 //! Tables of cases for the decision, one step after the other.
 
+mod capped;
 mod grants;
 mod restrictions;
 

@@ -13,6 +13,7 @@ use crate::domain::catalog::{Business, BusinessCatalog, Notice, OptOutScope, Pur
 use crate::domain::id::{
     BusinessId, InvalidName, JurisdictionCode, Language, NoticeId, NoticeRef, PurposeKey, SenderId,
 };
+use crate::domain::policy::FrequencyCap;
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{ConsentType, MessageClass};
 
@@ -126,11 +127,9 @@ pub(super) fn purpose(fields: &mut Fields, wire: proto::Purpose) -> Purpose {
         }
         seconds
     });
-    if wire.frequency_cap.is_some() {
-        fields.refuse("purpose.frequency_cap", validate::FREQUENCY_CAP);
-    }
+    let frequency_cap = wire.frequency_cap.map(|cap| frequency_cap(fields, cap));
     let purpose = Purpose {
-        frequency_cap: None,
+        frequency_cap,
         key: key.unwrap_or_else(|| stand_in(PurposeKey::parse)),
         title,
         localized_titles,
@@ -147,6 +146,22 @@ pub(super) fn purpose(fields: &mut Fields, wire: proto::Purpose) -> Purpose {
     };
     fields.judge("purpose", validate::purpose(&purpose));
     purpose
+}
+
+/// What cannot be a number of messages or a time reads as none, and is refused as that.
+fn frequency_cap(fields: &mut Fields, wire: proto::FrequencyCap) -> FrequencyCap {
+    let per = wire.per.unwrap_or_default();
+    let per_seconds = match per.nanos {
+        0 => u64::try_from(per.seconds).unwrap_or(0),
+        _ => {
+            fields.refuse("purpose.frequency_cap.per", "must be of whole seconds");
+            1
+        }
+    };
+    FrequencyCap {
+        messages: u32::try_from(wire.messages).unwrap_or(0),
+        per_seconds,
+    }
 }
 
 fn localized_titles(

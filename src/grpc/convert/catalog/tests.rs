@@ -4,6 +4,7 @@ use super::*;
 use crate::catalog::validate::{ACCEPTED_CONSENT_TYPES, Fault, notice_sha256};
 use crate::domain::catalog::OptOutScope;
 use crate::domain::id::JurisdictionCode;
+use crate::domain::policy::FrequencyCap;
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{ConsentType, MessageClass};
 use prost_types::Duration as WireDuration;
@@ -112,7 +113,10 @@ fn a_sender_comes_back_as_it_went() {
 #[test]
 fn a_purpose_comes_back_as_it_went() {
     let purpose = Purpose {
-        frequency_cap: None,
+        frequency_cap: Some(FrequencyCap {
+            messages: 5,
+            per_seconds: 7 * 86_400,
+        }),
         key: key("codes"),
         title: "Codes".into(),
         localized_titles: [(language("de"), "Kennwörter".to_owned())].into(),
@@ -298,9 +302,10 @@ fn every_fault_of_a_purpose_is_named_at_once() {
             "purpose.accepted_consent_types[1]",
             "purpose.accepted_consent_types[2]",
             "purpose.validity",
-            "purpose.frequency_cap",
             "purpose.localized_titles[de]",
             "purpose.dpv_purpose",
+            "purpose.frequency_cap.messages",
+            "purpose.frequency_cap.per",
             "purpose.consent_required",
             "purpose.requested_by_recipient"
         ]
@@ -394,22 +399,39 @@ fn a_validity_is_positive_and_of_whole_seconds() {
 }
 
 #[test]
-fn a_cap_is_refused_because_nothing_would_enforce_it() {
-    let frequency_cap = Some(proto::FrequencyCap {
-        messages: 1,
-        per: Some(WireDuration {
-            seconds: 1,
-            nanos: 0,
-        }),
-    });
-    let capped = proto::Purpose {
-        frequency_cap,
-        ..wire_purpose()
-    };
-    assert_eq!(
-        message(read_purpose("acme", Some(capped))),
-        "purpose.frequency_cap: is not enforced yet, so it must not be set as if it held"
+fn a_cap_is_of_some_messages_in_whole_seconds_up_to_366_days() {
+    const YEAR: i64 = 366 * 86_400;
+    let (messages, per) = (
+        "purpose.frequency_cap.messages",
+        "purpose.frequency_cap.per",
     );
+    for (cap, seconds, nanos, faulty) in [
+        (1, 1, 0, vec![]),
+        (i32::MAX, YEAR, 0, vec![]),
+        (0, YEAR, 0, vec![messages]),
+        (-1, 0, 0, vec![messages, per]),
+        (1, YEAR + 1, 0, vec![per]),
+        (1, -1, 0, vec![per]),
+        (1, 0, 500_000_000, vec![per]),
+        (1, 1, 1, vec![per]),
+    ] {
+        let capped = proto::Purpose {
+            frequency_cap: Some(proto::FrequencyCap {
+                messages: cap,
+                per: Some(WireDuration { seconds, nanos }),
+            }),
+            ..wire_purpose()
+        };
+        let read = read_purpose("acme", Some(capped));
+        match faulty.is_empty() {
+            true => {
+                let read = read.unwrap().1.frequency_cap.unwrap();
+                assert_eq!(i64::from(read.messages), i64::from(cap));
+                assert_eq!(i64::try_from(read.per_seconds).unwrap(), seconds);
+            }
+            false => assert_eq!(faults(read), faulty, "{cap} in {seconds} s {nanos} ns"),
+        }
+    }
 }
 
 #[test]

@@ -63,7 +63,11 @@ pub fn write_purpose(business: &BusinessId, purpose: &Purpose) -> proto::Purpose
         confirmation_required: Some(purpose.confirmation_required),
         consent_required: Some(purpose.consent_required),
         requested_by_recipient: purpose.requested_by_recipient,
-        frequency_cap: None,
+        frequency_cap: purpose.frequency_cap.map(|cap| proto::FrequencyCap {
+            // INVARIANT: what the catalogue holds came through an i32.
+            messages: i32::try_from(cap.messages).unwrap_or(i32::MAX),
+            per: Some(wire_duration(cap.per())),
+        }),
         business_id: business.to_string(),
         create_time: Some(wire_time(purpose.create_time)),
         update_time: Some(wire_time(purpose.update_time)),

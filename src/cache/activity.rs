@@ -264,6 +264,12 @@ impl ActivityCache {
         self.store.take_permit(opt_out, request, at).await
     }
 
+    /// The request that took an opt-out's permit; see [`ActivityStore::permit_holder`]. Never answered
+    /// from memory.
+    pub async fn permit_holder(&self, opt_out: EventId) -> Result<Option<[u8; 16]>, Error> {
+        self.store.permit_holder(opt_out).await
+    }
+
     /// First the count, so that a read which began earlier is not kept, then the entry.
     fn drop_sends(&self, subject: &SubjectRef) {
         self.reports[usize::from(subject.partition.0)].fetch_add(1, Ordering::AcqRel);

@@ -69,6 +69,10 @@ pub trait ActivityStore: Send + Sync + fmt::Debug + 'static {
         request: &[u8; 16],
         at: Timestamp,
     ) -> Result<bool, Error>;
+
+    /// The request that took the permit of an opt-out, as the keyed hash that it gave; `None` if
+    /// nobody took it.
+    async fn permit_holder(&self, opt_out: EventId) -> Result<Option<[u8; 16]>, Error>;
 }
 
 /// A kind of rows that is pruned by itself.

@@ -253,4 +253,9 @@ impl ActivityStore for Measured<dyn ActivityStore> {
             )
             .await
     }
+
+    async fn permit_holder(&self, opt_out: EventId) -> Result<Option<[u8; 16]>, Error> {
+        let holder = self.inner.permit_holder(opt_out);
+        self.time(LedgerOperation::Activity, holder).await
+    }
 }

@@ -341,14 +341,10 @@ fn shown(subject: &SubjectRef) -> String {
 }
 
 /// Whether the permit of an opt-out is this request's.
-pub(super) fn has_permit(
-    row: &impl Columns,
-    opt_out: EventId,
-    request: &[u8; 16],
-) -> Result<bool, Error> {
+pub(super) fn permit_holder(row: &impl Columns, opt_out: EventId) -> Result<[u8; 16], Error> {
     const TABLE: &str = "opt_out_permit";
     let holder = row.bytes("request").map_err(unreadable(TABLE, &opt_out))?;
-    Ok(hash16(&holder, TABLE, &opt_out)? == *request)
+    hash16(&holder, TABLE, &opt_out)
 }
 
 fn partition_numbered(

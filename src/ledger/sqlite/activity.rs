@@ -124,12 +124,16 @@ impl ActivityStore for Sqlite {
         if taken.rows_affected() == 1 {
             return Ok(true);
         }
+        Ok(self.permit_holder(opt_out).await? == Some(*request))
+    }
+
+    async fn permit_holder(&self, opt_out: EventId) -> Result<Option<[u8; 16]>, Error> {
         let row = sqlx::query("SELECT request FROM opt_out_permit WHERE event_id = ?1")
             .bind(opt_out.0)
             .fetch_optional(&self.readers)
             .await
             .map_err(sort_error)?;
-        row.map_or(Ok(false), |row| row::has_permit(&row, opt_out, request))
+        row.map(|row| row::permit_holder(&row, opt_out)).transpose()
     }
 }
 

@@ -318,11 +318,15 @@ pub async fn a_permit_is_of_the_request_that_took_it(store: &Store) {
         let taken = activity.take_permit(opt_out, &request, minute(at));
         taken.await.unwrap()
     };
+    let holder = async |opt_out| activity.permit_holder(opt_out).await.unwrap();
+    assert_eq!(holder(opt_out).await, None);
     assert!(take(opt_out, 1, 1).await);
+    assert_eq!(holder(opt_out).await, Some([1; 16]));
     let before = store.contents().await;
     assert!(take(opt_out, 1, 2).await);
     assert!(!take(opt_out, 2, 2).await);
     assert!(take(opt_out, 1, 3).await);
+    assert_eq!(holder(opt_out).await, Some([1; 16]));
     assert!(store.contents().await == before);
     assert!(take(EventId(Uuid::from_u128(2)), 2, 4).await);
 

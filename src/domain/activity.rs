@@ -52,6 +52,20 @@ impl Activity {
         self.window_end().is_some_and(|end| at < end)
     }
 
+    /// What of it was there at an instant. Of messages of the person only the last is known, so that a
+    /// window that was open before a later one is taken for closed. Where there may be more sends than
+    /// are known, all of them count: nobody can tell which others there were.
+    #[must_use]
+    pub fn as_of(&self, at: Timestamp) -> Self {
+        let all_known = self.sends.len() < MOST_SENDS;
+        let sends = self.sends.iter();
+        let sends = sends.filter(|sent| !all_known || sent.at <= at);
+        Self {
+            last_inbound: self.last_inbound.filter(|inbound| *inbound <= at),
+            sends: sends.cloned().collect(),
+        }
+    }
+
     /// Whether the sends are all that there were since this instant, if that many were asked for. If
     /// not, there were at least [`MOST_SENDS`] after it, and nobody can tell which the others were.
     pub fn has_all_sends_since(&self, since: Timestamp) -> bool {

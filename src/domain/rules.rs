@@ -14,7 +14,7 @@ use super::catalog::BusinessCatalog;
 use super::hours;
 use super::id::JurisdictionCode;
 use super::place;
-use super::policy::{Policy, Requirements};
+use super::policy::{Entry, Policy, Requirements};
 use super::time::Timestamp;
 
 /// Bumped when code changes what the same data decide.
@@ -80,6 +80,29 @@ impl Rules {
                     })
             }
         }
+    }
+
+    /// The entries that [`Rules::requirements_of`] merges, once each: in which jurisdiction, and with
+    /// which source.
+    pub fn entries_of(
+        &self,
+        codes: &[JurisdictionCode],
+        at: Timestamp,
+    ) -> Vec<(&JurisdictionCode, &Entry)> {
+        let mut entries: Vec<(&JurisdictionCode, &Entry)> = Vec::new();
+        let candidates = match codes {
+            [] => vec![self.default()],
+            codes => codes.iter().map(Some).collect(),
+        };
+        for found in candidates
+            .into_iter()
+            .filter_map(|code| self.policy.entry(code, at))
+        {
+            if !entries.iter().any(|known| std::ptr::eq(known.1, found.1)) {
+                entries.push(found);
+            }
+        }
+        entries
     }
 
     /// The first instant after `at` at which [`Rules::requirements_of`] might answer otherwise.

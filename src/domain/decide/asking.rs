@@ -66,7 +66,7 @@ impl<'a> Case<'a> {
 
     /// When the person was asked, for whatever purpose and by whichever sender: the law that limits
     /// asks counts the person's asks. One ask for several purposes is one.
-    fn asks(&self) -> Vec<Timestamp> {
+    pub(super) fn asks(&self) -> Vec<Timestamp> {
         let asks = self.facts.asks.iter().filter(|ask| !ask.deferred);
         let marks: BTreeSet<_> = asks
             .flat_map(|ask| ask.marks.iter().map(Mark::act))
@@ -92,7 +92,7 @@ impl<'a> Case<'a> {
     }
 
     /// The latest opt-out that reached this sender as a message less than five minutes ago.
-    fn confirmable(&self) -> Option<&'a Mark> {
+    pub(super) fn confirmable(&self) -> Option<&'a Mark> {
         let sender = self.question.sender?;
         let restricted = self.facts.restrictions.iter().filter_map(|restricted| {
             let by_person = match restricted.kind {
@@ -121,7 +121,7 @@ impl<'a> Case<'a> {
 }
 
 /// An opt-out known to the second may have come at its beginning, though it counts to its end.
-fn confirmable_until(opt_out: &Mark) -> Timestamp {
+pub(super) fn confirmable_until(opt_out: &Mark) -> Timestamp {
     const TO_ITS_END: i64 = 999_999;
     let second = opt_out.at.end_of_second().as_micros() - TO_ITS_END;
     Timestamp::from_micros(second).plus(CONFIRM_WITHIN)

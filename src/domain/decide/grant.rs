@@ -6,7 +6,7 @@ use super::{Carrier, Case, Failing, sooner};
 use crate::domain::catalog::Purpose;
 use crate::domain::facts::{Facts, Grant, Mark};
 use crate::domain::id::JurisdictionCode;
-use crate::domain::policy::{Confirmation, Requirements};
+use crate::domain::policy::{Confirmation, RegistryRule, Requirements};
 use crate::domain::rules::Rules;
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{ConsentType, MessageClass, Reason, RegistryResult};
@@ -102,7 +102,7 @@ impl<'a> Case<'a> {
     /// The grant that fails latest in the order of the steps; of equals an act of the person before
     /// an import, then the strongest, then the latest. One that stands against every restriction
     /// comes before one that does not: what was voided carries nothing.
-    fn best_grant(&self) -> Option<Judged<'a>> {
+    pub(super) fn best_grant(&self) -> Option<Judged<'a>> {
         let voiding = self.voiding_marks();
         self.grants()
             .map(|grant| {
@@ -123,7 +123,7 @@ impl<'a> Case<'a> {
         )
     }
 
-    fn context(&self) -> Context<'a> {
+    pub(super) fn context(&self) -> Context<'a> {
         Context {
             facts: self.facts,
             rules: self.rules,
@@ -136,7 +136,7 @@ impl<'a> Case<'a> {
         self.context().requirements(grant, self.at)
     }
 
-    fn needs_confirmation(&self, grant: &Grant) -> bool {
+    pub(super) fn needs_confirmation(&self, grant: &Grant) -> bool {
         let requirements = self.requirements(Some(grant));
         needs_confirmation(requirements.as_deref(), self.question.purpose)
     }
@@ -171,7 +171,7 @@ pub(in crate::domain) struct Context<'a> {
 
 impl<'a> Context<'a> {
     /// The codes that a grant is judged by: what it says itself beats the number's prefix.
-    fn codes<'c>(&'c self, grant: Option<&'c Grant>) -> &'c [JurisdictionCode] {
+    pub(super) fn codes<'c>(&'c self, grant: Option<&'c Grant>) -> &'c [JurisdictionCode] {
         match grant.and_then(|grant| grant.jurisdiction.as_ref()) {
             Some(code) => std::slice::from_ref(code),
             None => self.candidates,
@@ -275,26 +275,34 @@ fn registries_hold_until(
     requirements: &Requirements,
     grant: &Grant,
 ) -> Option<Timestamp> {
+    let ends = |rule: &RegistryRule| {
+        last_cleared(facts, rule).map_or(Timestamp::EPOCH, |mark| mark.at.plus(rule.max_age))
+    };
+    must_consult(requirements, grant).map(ends).min()
+}
+
+/// The registries that must have been consulted before a message that this grant carries.
+pub(super) fn must_consult<'r>(
+    requirements: &'r Requirements,
+    grant: &Grant,
+) -> impl Iterator<Item = &'r RegistryRule> {
+    let firmness = grant.consent_type;
     requirements
         .registries
         .iter()
-        .filter(|rule| {
-            rule.unless_consent
-                .is_none_or(|firm| grant.consent_type < firm)
+        .filter(move |rule| rule.unless_consent.is_none_or(|firm| firmness < firm))
+}
+
+/// When the registry that a rule names last said that it does not list the number.
+pub(super) fn last_cleared<'a>(facts: &'a Facts, rule: &RegistryRule) -> Option<&'a Mark> {
+    facts
+        .registries
+        .iter()
+        .filter(|consulted| {
+            consulted.registry == rule.registry && consulted.result == RegistryResult::NotListed
         })
-        .map(|rule| {
-            facts
-                .registries
-                .iter()
-                .filter(|consulted| {
-                    consulted.registry == rule.registry
-                        && consulted.result == RegistryResult::NotListed
-                })
-                .map(|consulted| consulted.mark.at.plus(rule.max_age))
-                .max()
-                .unwrap_or(Timestamp::EPOCH)
-        })
-        .min()
+        .map(|consulted| &consulted.mark)
+        .max_by_key(|mark| mark.at)
 }
 
 fn needs_confirmation(requirements: Option<&Requirements>, purpose: &Purpose) -> bool {
@@ -307,7 +315,12 @@ fn expires_at(grant: &Grant, requirements: &Requirements, purpose: &Purpose) -> 
     let own = purpose
         .validity()
         .map(|validity| grant.mark.at.plus(validity));
-    let by_law = match grant.implied {
+    sooner(own, law_ends(grant, requirements))
+}
+
+/// When a grant ends by what the jurisdiction says, whatever its purpose says.
+pub(super) fn law_ends(grant: &Grant, requirements: &Requirements) -> Option<Timestamp> {
+    match grant.implied {
         Some(implied) if grant.consent_type == ConsentType::Implied => requirements
             .implied_validity
             .get(&implied.basis)
@@ -315,18 +328,21 @@ fn expires_at(grant: &Grant, requirements: &Requirements, purpose: &Purpose) -> 
         _ => requirements
             .validity
             .map(|validity| grant.mark.at.plus(validity)),
-    };
-    sooner(own, by_law)
+    }
 }
 
 /// Whether type and evidence are enough for the jurisdiction and the purpose.
 fn suffices(grant: &Grant, requirements: &Requirements, purpose: &Purpose) -> bool {
-    let basis_counts = grant.consent_type != ConsentType::Implied
-        || grant
-            .implied
-            .is_some_and(|i| requirements.implied_validity.contains_key(&i.basis));
-    basis_counts
+    implied_counts(grant, requirements)
         && grant.consent_type >= requirements.consent_type
         && purpose.accepted_consent_types.contains(&grant.consent_type)
         && grant.evidence.missing(requirements.evidence).is_empty()
+}
+
+/// Whether an implied consent follows from something that implies consent there; true of any other.
+pub(super) fn implied_counts(grant: &Grant, requirements: &Requirements) -> bool {
+    grant.consent_type != ConsentType::Implied
+        || grant
+            .implied
+            .is_some_and(|i| requirements.implied_validity.contains_key(&i.basis))
 }

@@ -8,8 +8,10 @@
 //! the person (not implied, not imported), confirmed where that is required, and later than it.
 //! Reading order: this file has the steps in their order, [`restrictions`] the first four, [`grant`]
 //! 5 to 9, [`timing`] 10 to 12, and [`asking`] the two classes that need no consent of their own kind.
+//! [`explain`] puts a decision into words.
 
 mod asking;
+pub mod explain;
 mod grant;
 mod restrictions;
 mod timing;

@@ -18,43 +18,48 @@ impl<'a> Case<'a> {
     }
 
     pub(super) fn step_2_suppressions(&self, failing: &mut Failing) {
-        for suppressed in self.covering_suppressions() {
-            let reason = match suppressed.basis {
-                // Belongs to the next step.
-                SuppressionBasis::PossibleRevocation => continue,
-                SuppressionBasis::PlatformStop => Reason::PlatformStopped,
-                SuppressionBasis::Objection
-                | SuppressionBasis::NationalRegistry
-                | SuppressionBasis::ReassignedNumber
-                | SuppressionBasis::Complaint
-                | SuppressionBasis::CourtOrder
-                | SuppressionBasis::WrongNumber => Reason::Suppressed,
-            };
-            if !self.is_settled(suppressed) {
-                failing.push(reason, Some(suppressed.mark.event_id));
-                failing.until = sooner(failing.until, suppressed.until);
-            }
+        // A doubt whether the person opted out belongs to the next step.
+        let barring = self.barring_suppressions();
+        for (reason, suppressed) in barring.filter(|(r, _)| *r != Reason::PossibleRevocation) {
+            failing.push(reason, Some(suppressed.mark.event_id));
+            failing.until = sooner(failing.until, suppressed.until);
         }
-        for listed in self.listings() {
-            let outlived = || self.is_outlived(&listed.mark);
-            let settled = match self.rules.policy.registry_kind(&listed.registry) {
+        for listed in self.barring_listings() {
+            failing.push(Reason::Suppressed, Some(listed.mark.event_id));
+        }
+    }
+
+    /// The suppressions that stand in the way, each with the reason that it gives.
+    pub(super) fn barring_suppressions(
+        &self,
+    ) -> impl Iterator<Item = (Reason, &'a Suppressed)> + use<'a> {
+        let case = *self;
+        self.covering_suppressions()
+            .filter(move |suppressed| !case.is_settled(suppressed))
+            .map(|suppressed| (reason_of(suppressed.basis), suppressed))
+    }
+
+    /// The registries whose listing stands in the way.
+    pub(super) fn barring_listings(&self) -> impl Iterator<Item = &'a Consulted> + use<'a> {
+        let case = *self;
+        self.listings().filter(move |listed| {
+            let outlived = || case.is_outlived(&listed.mark);
+            let settled = match case.rules.policy.registry_kind(&listed.registry) {
                 Some(RegistryKind::ReassignedNumbers) => outlived(),
-                Some(RegistryKind::DoNotContact) => !self.is_marketing(),
+                Some(RegistryKind::DoNotContact) => !case.is_marketing(),
                 // A registry that no entry names any more still said no, and nobody knows to what.
-                None => !self.is_marketing() && outlived(),
+                None => !case.is_marketing() && outlived(),
             };
-            if !settled {
-                failing.push(Reason::Suppressed, Some(listed.mark.event_id));
-            }
-        }
+            !settled
+        })
     }
 
     /// Whether a suppression that only voids earlier consent was followed by a later one.
-    fn is_settled(&self, suppressed: &Suppressed) -> bool {
+    pub(super) fn is_settled(&self, suppressed: &Suppressed) -> bool {
         suppressed.basis.voids_only() && self.is_outlived(&suppressed.mark)
     }
 
-    fn is_outlived(&self, mark: &Mark) -> bool {
+    pub(super) fn is_outlived(&self, mark: &Mark) -> bool {
         self.grants().any(|grant| self.outlives(grant, mark))
     }
 
@@ -98,10 +103,8 @@ impl<'a> Case<'a> {
                 failing.push(restricted.kind.into(), Some(restricted.mark.event_id));
             }
         }
-        let doubtful = self.covering_suppressions().filter(|suppressed| {
-            suppressed.basis == SuppressionBasis::PossibleRevocation && !self.is_settled(suppressed)
-        });
-        for suppressed in doubtful {
+        let barring = self.barring_suppressions();
+        for (_, suppressed) in barring.filter(|(r, _)| *r == Reason::PossibleRevocation) {
             failing.push(Reason::PossibleRevocation, Some(suppressed.mark.event_id));
             failing.until = sooner(failing.until, suppressed.until);
         }
@@ -144,7 +147,7 @@ impl<'a> Case<'a> {
     /// What makes it doubtful whose the address is; nothing for SERVICE in a window that was opened
     /// since, or by the very message that named the other address: a window is known to the second,
     /// and a doubt counts to the end of its second.
-    fn doubts(&self) -> impl Iterator<Item = &'a Mark> + use<'a> {
+    pub(super) fn doubts(&self) -> impl Iterator<Item = &'a Mark> + use<'a> {
         let opened = self.activity.last_inbound.filter(|_| {
             self.question.class == MessageClass::Service && self.activity.window_is_open(self.at)
         });
@@ -161,14 +164,16 @@ impl<'a> Case<'a> {
     /// By different clocks that may be different grants, none of which came after all: nothing is
     /// allowed then, since what overcomes is one act of the person.
     pub(super) fn one_grant_overcomes_all(&self, failing: &mut Failing) {
-        if !failing.findings.is_empty() {
-            return;
-        }
-        let voiding = self.voiding_marks();
-        let overcomes = |grant: &'a Grant| voiding.iter().all(|mark| self.outlives(grant, mark));
-        if !voiding.is_empty() && !self.grants().any(overcomes) {
+        if failing.findings.is_empty() && self.no_grant_overcomes_all() {
             failing.push(Reason::NoConsent, None);
         }
+    }
+
+    /// Whether something ended earlier consent, and no grant came after all that did.
+    pub(super) fn no_grant_overcomes_all(&self) -> bool {
+        let voiding = self.voiding_marks();
+        let overcomes = |grant: &'a Grant| voiding.iter().all(|mark| self.outlives(grant, mark));
+        !voiding.is_empty() && !self.grants().any(overcomes)
     }
 
     /// What ended every earlier consent: a grant that is not later than all of them carries nothing.
@@ -230,6 +235,20 @@ impl<'a> Case<'a> {
                 C::Marketing | C::Utility | C::Service | C::ConsentRequest | C::OptOutConfirmation,
             ) => true,
         }
+    }
+}
+
+/// The reason that a suppression gives.
+const fn reason_of(basis: SuppressionBasis) -> Reason {
+    match basis {
+        SuppressionBasis::PossibleRevocation => Reason::PossibleRevocation,
+        SuppressionBasis::PlatformStop => Reason::PlatformStopped,
+        SuppressionBasis::Objection
+        | SuppressionBasis::NationalRegistry
+        | SuppressionBasis::ReassignedNumber
+        | SuppressionBasis::Complaint
+        | SuppressionBasis::CourtOrder
+        | SuppressionBasis::WrongNumber => Reason::Suppressed,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{Decision, MessageClass, Reason};
 
 /// How far ahead a first allowed instant is looked for; beyond it a message is denied.
-const HORIZON: Duration = Duration::from_hours(31 * 24);
+pub(super) const HORIZON: Duration = Duration::from_hours(31 * 24);
 
 /// How much further ahead than a month sending hours are looked for.
 const OPENINGS_BEYOND: Duration = Duration::from_hours(4 * 24);
@@ -62,7 +62,7 @@ impl<'a> Case<'a> {
     }
 
     /// Whether the hour and the count of messages matter: to advertising, and to asking for it.
-    fn is_timed(&self) -> bool {
+    pub(super) fn is_timed(&self) -> bool {
         match self.question.class {
             MessageClass::Marketing | MessageClass::ConsentRequest => true,
             MessageClass::Utility
@@ -103,7 +103,7 @@ impl<'a> Case<'a> {
 
     /// The clocks at the place where the person is: of the number's prefix where that fits what the
     /// record states, else of what it states. Where neither says anything the business's own.
-    fn zones(&self, grant: Option<&Grant>) -> &'a [Zone] {
+    pub(super) fn zones(&self, grant: Option<&Grant>) -> &'a [Zone] {
         let place = self.question.place;
         let stated = grant.and_then(|grant| grant.jurisdiction.as_ref());
         let fits = |code: &JurisdictionCode| {
@@ -132,32 +132,35 @@ impl<'a> Case<'a> {
             return;
         }
         let grant = carrier.and_then(|carrier| carrier.grant);
+        let ends = self.caps(grant).into_iter().map(|cap| cap.free_again);
+        if let Some(end) = ends.max().flatten() {
+            failing.defer(Reason::FrequencyCap, Some(end));
+        }
+    }
+
+    /// The caps that hold, and how far each is used up.
+    pub(super) fn caps(&self, grant: Option<&Grant>) -> Vec<CapUsed> {
+        let sends = &self.activity.sends;
         let purpose = self.question.purpose;
-        let own = purpose.frequency_cap.iter().filter_map(|cap| {
-            let sends = self.activity.sends.iter();
-            let counted = sends.filter(|sent| sent.purpose == purpose.key);
-            self.free_again(*cap, counted.map(|sent| sent.at))
-                .max(self.unseen_until(cap))
+        let own = purpose.frequency_cap.iter().map(|cap| {
+            let counted = sends.iter().filter(|sent| sent.purpose == purpose.key);
+            self.used(*cap, true, counted.map(|sent| sent.at))
         });
         let requirements = self.requirements(grant);
         let caps = requirements
             .iter()
             .flat_map(|required| &required.frequency_caps);
-        let of_place = caps.filter_map(|cap| {
-            let sends = self.activity.sends.iter();
-            let counted = sends.filter(|sent| match sent.class {
+        let of_place = caps.map(|cap| {
+            let counted = sends.iter().filter(|sent| match sent.class {
                 MessageClass::Marketing | MessageClass::ConsentRequest => true,
                 MessageClass::Utility
                 | MessageClass::Authentication
                 | MessageClass::Service
                 | MessageClass::OptOutConfirmation => false,
             });
-            self.free_again(*cap, counted.map(|sent| sent.at))
-                .max(self.unseen_until(cap))
+            self.used(*cap, false, counted.map(|sent| sent.at))
         });
-        if let Some(end) = own.chain(of_place).max() {
-            failing.defer(Reason::FrequencyCap, Some(end));
-        }
+        own.chain(of_place).collect()
     }
 
     /// Where so many messages were sent within a cap's time that not all of them were read, nobody can
@@ -202,64 +205,93 @@ impl<'a> Case<'a> {
         own.map(FrequencyCap::per).into_iter().chain(of_place).max()
     }
 
-    /// When a cap that is reached lets the next message pass; `None` if it is not reached. The cap is
-    /// a sliding window: a send counts until `per` after it.
-    fn free_again(
+    /// A cap is a sliding window: a send counts until `per` after it.
+    fn used(
         &self,
         cap: FrequencyCap,
+        of_purpose: bool,
         sends: impl Iterator<Item = Timestamp>,
-    ) -> Option<Timestamp> {
+    ) -> CapUsed {
         let mut ends: Vec<Timestamp> = sends
             .map(|sent| sent.plus(cap.per()))
             .filter(|end| self.at < *end)
             .collect();
         // Newest first: once all but `messages - 1` of them have ended, there is room for one.
         ends.sort_unstable_by(|a, b| b.cmp(a));
-        let index = usize::try_from(cap.messages).ok()?.checked_sub(1);
-        match index {
+        let last_to_end = usize::try_from(cap.messages).unwrap_or(usize::MAX);
+        let free_again = match last_to_end.checked_sub(1) {
             Some(index) => ends.get(index).copied(),
             // A cap of nothing is never free.
             None => Some(Timestamp::MAX),
+        };
+        let free_again = free_again.max(self.unseen_until(&cap));
+        CapUsed {
+            cap,
+            of_purpose,
+            sent: ends.len(),
+            free_again,
         }
     }
 
     /// Turns a deferral into the first instant at which the whole decision allows: what is denied
     /// before then is denied now, and what is never free again within a month is, too.
+    pub(super) fn first_allowed(&self, deferred: Judgement) -> Verdict {
+        let waited = self.after_waiting(&deferred);
+        let deferred = deferred.verdict;
+        match waited {
+            Ok((at, then)) if then.decision == Decision::Allow => Verdict {
+                not_before: Some(at),
+                holds_until: sooner(deferred.holds_until, Some(at)),
+                ..deferred
+            },
+            Ok((_, then)) => denied(then.findings, deferred),
+            Err(beyond) => {
+                // What is beyond a month now will not be for ever.
+                let horizon = self.at.plus(HORIZON);
+                let within = beyond.map_or(OPENINGS_BEYOND, |at| at.since(horizon));
+                let denied = denied(Vec::new(), deferred);
+                Verdict {
+                    holds_until: sooner(denied.holds_until, Some(self.at.plus(within))),
+                    ..denied
+                }
+            }
+        }
+    }
+
+    /// The first instant at which waiting has an end, and what is decided then: to allow or to deny.
+    /// The error is the first instant, if there is one, that would have had to be tried after that.
     ///
     /// Between two of the instants that are tried nothing changes: no deferral ends, no consent, and
     /// no rule does.
-    pub(super) fn first_allowed(&self, deferred: Judgement) -> Verdict {
+    pub(super) fn after_waiting(
+        &self,
+        deferred: &Judgement,
+    ) -> Result<(Timestamp, Verdict), Option<Timestamp>> {
         let horizon = self.at.plus(HORIZON);
-        let Judgement {
-            verdict: deferred,
-            mut next,
-        } = deferred;
+        let mut next = deferred.next;
         for _ in 0..TRIES {
-            let Some(at) = next.filter(|at| *at <= horizon) else {
-                break;
-            };
+            let at = next.filter(|at| *at <= horizon).ok_or(next)?;
             let then = Case { at, ..*self }.judged();
             match then.verdict.decision {
-                Decision::Allow => {
-                    return Verdict {
-                        not_before: Some(at),
-                        holds_until: sooner(deferred.holds_until, Some(at)),
-                        ..deferred
-                    };
-                }
-                Decision::Deny => return denied(then.verdict.findings, deferred),
+                Decision::Allow | Decision::Deny => return Ok((at, then.verdict)),
                 // Every change lies after the instant at which it was found.
                 Decision::Defer => next = then.next.filter(|later| *later > at),
             }
         }
-        // What is beyond a month now will not be for ever.
-        let within = next.map_or(OPENINGS_BEYOND, |at| at.since(horizon));
-        let denied = denied(Vec::new(), deferred);
-        Verdict {
-            holds_until: sooner(denied.holds_until, Some(self.at.plus(within))),
-            ..denied
-        }
+        Err(next)
     }
+}
+
+/// How far a cap is used up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CapUsed {
+    pub cap: FrequencyCap,
+    /// The purpose's own, as opposed to the jurisdiction's.
+    pub of_purpose: bool,
+    /// How many messages count at this instant.
+    pub sent: usize,
+    /// When a cap that is reached lets the next message pass; `None` if it is not reached.
+    pub free_again: Option<Timestamp>,
 }
 
 /// A message that would be deferred to an instant that never comes, or at which it is denied.

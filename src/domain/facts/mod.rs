@@ -5,11 +5,13 @@
 //! and replaying the ledger must give exactly what is stored. They hold no verdict: what follows
 //! from them at an instant under given rules is [`super::decide`]'s business, and a state such as
 //! "expired" is never stored. How events become facts is in [`fold`], what follows for whose the
-//! address is in [`identity`], and whether it can be reached in [`reach`].
+//! address is in [`identity`], whether it can be reached in [`reach`], and what to make of a question
+//! about the past in [`past`].
 
 mod codec;
 mod fold;
 mod identity;
+mod past;
 mod reach;
 
 use std::time::Duration;

@@ -9,6 +9,7 @@ use std::sync::{LazyLock, OnceLock};
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 /// A time zone, by its name in the tz database.
@@ -88,6 +89,13 @@ impl Zone {
             }
         }
         changes
+    }
+
+    /// What calendar and clock of the zone show at this instant, to the second; `None` outside the
+    /// years −9999 to 9999. For people: hours are computed by offsets.
+    pub fn local(self, at: crate::domain::time::Timestamp) -> Option<DateTime> {
+        let at = Timestamp::from_second(at.as_micros().div_euclid(1_000_000)).ok()?;
+        Some(self.rules().to_datetime(at))
     }
 
     pub(super) fn rules(self) -> &'static TimeZone {

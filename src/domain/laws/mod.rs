@@ -5,11 +5,13 @@
 //! `PROPTEST_CASES` and `PROPTEST_RNG_SEED` widen the search; without them it is the same each time.
 //!
 //! [`acts`] has the laws 1 to 4, [`scopes`] 5 to 7, [`replay`] 8 to 10, [`verdicts`] what all
-//! decisions have in common and the comparison with the [`model`]. [`found`] and [`found_reports`] keep
-//! the smallest histories that once broke a law.
+//! decisions have in common and the comparison with the [`model`], [`explained`] that an explanation
+//! says what was decided. [`found`] and [`found_reports`] keep the smallest histories that once broke a
+//! law.
 
 mod acts;
 mod cases;
+mod explained;
 mod found;
 mod found_reports;
 mod histories;

@@ -1,6 +1,7 @@
 //! Tables of cases for the decision, one step after the other.
 
 mod capped;
+mod explained;
 mod grants;
 mod restrictions;
 

@@ -13,6 +13,7 @@ use crate::domain::activity::{Activity, Wanted};
 use crate::domain::address::Address;
 use crate::domain::catalog::Purpose;
 use crate::domain::decide::{Finding, Question, Verdict, decide, wanted};
+use crate::domain::facts::Facts;
 use crate::domain::id::{BusinessId, PurposeKey, SenderId};
 use crate::domain::place;
 use crate::domain::time::Timestamp;
@@ -79,7 +80,7 @@ impl Consents {
         let entry = self.fresh_entry(asked, &subject).await?;
         let question = question.about(address);
         let activity = self
-            .activity(&compiled, &question, &subject, &entry, at)
+            .activity(&compiled, &question, &subject, &entry.facts, at)
             .await?;
         let verdict = decide(&entry.facts, &activity, &compiled.rules, &question, at);
         let verdict = self.permitted(&compiled, asked, verdict, at).await?;
@@ -143,25 +144,25 @@ impl Consents {
         })
     }
 
-    async fn compiled_for(&self, asked: &Asked) -> Result<Arc<Compiled>, Error> {
+    pub(super) async fn compiled_for(&self, asked: &Asked) -> Result<Arc<Compiled>, Error> {
         let mut names = vec![Named::Purpose(&asked.purpose)];
         names.extend(asked.sender.as_ref().map(Named::Sender));
         self.business_with(&asked.business, &names).await
     }
 
     /// What happened lately, where the question depends on it.
-    async fn activity(
+    pub(super) async fn activity(
         &self,
         compiled: &Compiled,
         question: &Question<'_>,
         subject: &SubjectRef,
-        entry: &Entry,
+        facts: &Facts,
         at: Timestamp,
     ) -> Result<Arc<Activity>, Error> {
-        let wanted = wanted(&entry.facts, &compiled.rules, question, at);
+        let wanted = wanted(facts, &compiled.rules, question, at);
         let subjects = std::slice::from_ref(subject);
         let is_over_cap = |_, sends: &Activity| {
-            let verdict = decide(&entry.facts, sends, &compiled.rules, question, at);
+            let verdict = decide(facts, sends, &compiled.rules, question, at);
             verdict.reasons().contains(&Reason::FrequencyCap)
         };
         let activity = &self.0.activity;
@@ -229,10 +230,31 @@ impl Consents {
         let (Some(opt_out), Some(request)) = (opt_out, &asked.request_id) else {
             return Ok(without_permit(verdict));
         };
-        let request = compiled
-            .keys
-            .idempotency_hash(&[b"permit", request.as_bytes()]);
+        let request = permit_hash(compiled, request);
         match self.0.activity.take_permit(opt_out, &request, at).await? {
+            true => Ok(verdict),
+            false => Ok(without_permit(verdict)),
+        }
+    }
+
+    /// The same without taking anything: as if this request, or one that nobody made yet, asked.
+    pub(super) async fn would_be_permitted(
+        &self,
+        compiled: &Compiled,
+        asked: &Asked,
+        verdict: Verdict,
+    ) -> Result<Verdict, Error> {
+        let opt_out = match verdict.reason() {
+            Some(Reason::OptOutConfirmationPermitted) => verdict.rests_on,
+            _ => return Ok(verdict),
+        };
+        let Some(opt_out) = opt_out else {
+            return Ok(without_permit(verdict));
+        };
+        let holder = self.0.activity.permit_holder(opt_out).await?;
+        let own = asked.request_id.as_ref();
+        let own = own.map(|request| permit_hash(compiled, request));
+        match holder.is_none() || holder == own {
             true => Ok(verdict),
             false => Ok(without_permit(verdict)),
         }
@@ -380,6 +402,12 @@ fn proven(positions: &[Position], partition: Partition) -> Option<Offset> {
     here.map(|p| p.offset).max()
 }
 
+fn permit_hash(compiled: &Compiled, request: &str) -> [u8; 16] {
+    compiled
+        .keys
+        .idempotency_hash(&[b"permit", request.as_bytes()])
+}
+
 /// A confirmation of an opt-out without a permit is a message after an opt-out.
 fn without_permit(verdict: Verdict) -> Verdict {
     if verdict.reason() != Some(Reason::OptOutConfirmationPermitted) {
@@ -397,7 +425,7 @@ fn without_permit(verdict: Verdict) -> Verdict {
 
 impl<'a> Resolved<'a> {
     /// The same question about one person.
-    fn about(&self, address: &Address) -> Question<'a> {
+    pub(super) fn about(&self, address: &Address) -> Question<'a> {
         Question {
             purpose: self.purpose,
             class: self.class,
@@ -409,13 +437,16 @@ impl<'a> Resolved<'a> {
 }
 
 /// A question with its names looked up.
-struct Resolved<'a> {
+pub(super) struct Resolved<'a> {
     purpose: &'a Purpose,
     class: MessageClass,
     sender: Option<&'a SenderId>,
 }
 
-fn resolve_question<'a>(compiled: &'a Compiled, asked: &Asked) -> Result<Resolved<'a>, Error> {
+pub(super) fn resolve_question<'a>(
+    compiled: &'a Compiled,
+    asked: &Asked,
+) -> Result<Resolved<'a>, Error> {
     let mut violations = Vec::new();
     let mut keep = |violation: Violation| violations.push(violation);
     let purpose = resolve::purpose(compiled, &asked.purpose, "purpose")

@@ -268,7 +268,8 @@ fn senders_of(
         .collect()
 }
 
-fn opened(compiled: &Compiled, recorded: Recorded) -> Result<HistoryEvent, Error> {
+/// An event with its personal part.
+pub(super) fn opened(compiled: &Compiled, recorded: Recorded) -> Result<HistoryEvent, Error> {
     let event_id = recorded.event.event_id;
     let payload = recorded
         .payload

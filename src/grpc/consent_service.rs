@@ -5,7 +5,7 @@ use std::pin::Pin;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::convert::{answer, check, inbound, report, write};
+use super::convert::{answer, check, explain, inbound, report, write};
 use super::layer::{self, deadline};
 use super::proto::{self, consent_service_server};
 use super::status;
@@ -259,9 +259,17 @@ impl consent_service_server::ConsentService for ConsentService {
 
     async fn explain_consent(
         &self,
-        _: Request<proto::ExplainConsentRequest>,
+        request: Request<proto::ExplainConsentRequest>,
     ) -> Answer<proto::ExplainConsentResponse> {
-        Err(status::unimplemented("ExplainConsent"))
+        let deadline = deadline(&request);
+        let asked = check::explain(request.into_inner()).map_err(|e| status::of(&e))?;
+        let explained = layer::read(deadline, async {
+            self.consents
+                .explain(&asked)
+                .await
+                .map_err(|e| status::of(&e))
+        });
+        Ok(Response::new(explain::explained(explained.await?)))
     }
 }
 

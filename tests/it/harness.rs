@@ -208,6 +208,13 @@ impl TestServer {
         Ok(self.client().check_consent(request).await?.into_inner())
     }
 
+    pub async fn try_explain(
+        &self,
+        request: ExplainConsentRequest,
+    ) -> Result<ExplainConsentResponse, Status> {
+        Ok(self.client().explain_consent(request).await?.into_inner())
+    }
+
     pub async fn try_batch(
         &self,
         request: BatchCheckConsentRequest,

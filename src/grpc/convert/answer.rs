@@ -85,7 +85,8 @@ fn undecided() -> proto::BatchCheckResult {
     proto::BatchCheckResult::default()
 }
 
-fn reasons(verdict: &Verdict) -> Vec<i32> {
+/// The reasons, the decisive one first.
+pub(super) fn reasons(verdict: &Verdict) -> Vec<i32> {
     verdict
         .findings
         .iter()
@@ -93,7 +94,8 @@ fn reasons(verdict: &Verdict) -> Vec<i32> {
         .collect()
 }
 
-fn event_id(verdict: &Verdict) -> String {
+/// The event that a verdict rests on; empty if none.
+pub(super) fn event_id(verdict: &Verdict) -> String {
     verdict
         .rests_on
         .map(|id| id.to_string())

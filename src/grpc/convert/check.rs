@@ -1,8 +1,9 @@
-//! Questions: CheckConsent, BatchCheckConsent, GetConsent, ListConsentEvents.
+//! Questions: CheckConsent, BatchCheckConsent, ExplainConsent, GetConsent, ListConsentEvents.
 
 use super::{Fields, enums, page_size, proto, read_recipient};
 use crate::consents::check::{Asked, Consistency};
 use crate::consents::error::reason;
+use crate::consents::explain::ExplainRequest;
 use crate::consents::history::GetRequest;
 use crate::consents::{Error, Recipient, Violation};
 use crate::domain::id::{BusinessId, PurposeKey};
@@ -55,6 +56,44 @@ pub fn check(request: proto::CheckConsentRequest) -> Result<(Asked, Recipient), 
         ..asked
     });
     fields.finish(asked.zip(recipient))
+}
+
+/// One question about one person, to be explained.
+pub fn explain(request: proto::ExplainConsentRequest) -> Result<ExplainRequest, Error> {
+    let mut fields = Fields::default();
+    let recipient = fields.recipient(request.recipient);
+    let confirms = request.message_class == i32::from(proto::MessageClass::OptOutConfirmation);
+    // Optional here: no permit is used up.
+    let request_id = match confirms && !request.request_id.is_empty() {
+        true => fields.identifier("request_id", request.request_id, REQUEST_ID),
+        false => None,
+    };
+    if confirms && request.sender_id.is_empty() {
+        fields.refuse("sender_id", "is required with OPT_OUT_CONFIRMATION");
+    }
+    let at = fields.optional_time("at", request.at);
+    let asked = asked(
+        &mut fields,
+        Common {
+            business_id: request.business_id,
+            purpose: request.purpose,
+            message_class: request.message_class,
+            sender_id: request.sender_id,
+            template: request.template,
+            consistency: request.consistency,
+        },
+    );
+    let parsed = (|| {
+        Some(ExplainRequest {
+            asked: Asked {
+                request_id,
+                ..asked?
+            },
+            recipient: recipient?,
+            at: at?,
+        })
+    })();
+    fields.finish(parsed)
 }
 
 /// One question about many people; who is malformed fails alone.

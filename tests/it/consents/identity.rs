@@ -12,7 +12,11 @@ const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
 /// A webhook carries both addresses of a person.
-async fn links(server: &TestServer, one: &Recipient, other: &Recipient) -> ReportInboundResponse {
+pub async fn links(
+    server: &TestServer,
+    one: &Recipient,
+    other: &Recipient,
+) -> ReportInboundResponse {
     let message = ReportInboundRequest {
         also_known_as: Some(other.clone()),
         ..server.message(one, "hello")
@@ -29,7 +33,7 @@ async fn moves(server: &TestServer, from: &Recipient, to: &Recipient) -> ReportI
     server.try_inbound(message).await.unwrap()
 }
 
-fn bsuid(number: u32) -> Recipient {
+pub fn bsuid(number: u32) -> Recipient {
     user_id(&format!("US.1349120865530274{number:04}"))
 }
 

@@ -13,6 +13,7 @@ mod deadlines;
 mod decisions;
 mod delivering;
 mod evidence;
+mod explaining;
 mod flow;
 mod freshness;
 mod history;
@@ -187,6 +188,20 @@ on_both_databases! {
         every_field_that_can_be_required_can_be_given,
         a_consent_that_is_too_weak_for_the_jurisdiction_is_refused,
         everything_that_is_wrong_is_said_at_once,
+    }
+    explaining {
+        an_allow_is_explained_by_the_consent_that_carries_it,
+        each_denial_names_its_rule_and_what_would_have_to_change,
+        what_the_policy_asks_for_names_its_entry,
+        a_deferral_names_the_hours_and_when_to_ask_again,
+        an_instant_of_the_past_does_not_know_later_consents_but_every_restriction,
+        an_instant_of_the_future_knows_what_ends_until_then,
+        only_the_events_that_bear_on_the_question_are_shown_with_their_evidence,
+        what_the_person_wrote_is_part_of_the_explanation,
+        a_confirmation_of_an_opt_out_is_explained_without_using_its_permit_up,
+        linked_addresses_show_what_was_agreed_to_at_the_other_one,
+        explaining_changes_nothing_and_a_person_never_seen_has_no_events,
+        a_question_that_cannot_be_asked_is_refused,
     }
     history {
         an_act_is_listed_as_it_was_recorded,

@@ -10,7 +10,7 @@ use crate::harness::{Backend, TestServer};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-fn suppression(
+pub fn suppression(
     server: &TestServer,
     person: &Recipient,
     basis: SuppressionBasis,
@@ -38,7 +38,7 @@ fn lift(server: &TestServer, person: &Recipient, suppression: &str) -> LiftSuppr
     }
 }
 
-async fn suppress(
+pub async fn suppress(
     server: &TestServer,
     request: AddSuppressionRequest,
 ) -> Result<AddSuppressionResponse, Status> {

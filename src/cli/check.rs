@@ -4,9 +4,9 @@
 use clap::Args;
 
 use super::client::Client;
-use super::explain;
 use super::json::Object;
 use super::output::{Format, Output, say};
+use super::reasons;
 use super::recipient::Recipient;
 use super::wire::{some_span, some_time};
 use super::words::{self, word};
@@ -48,36 +48,47 @@ pub(super) struct CheckArgs {
     consistency: Option<Consistency>,
 }
 
+impl CheckArgs {
+    /// What is asked.
+    pub(super) fn question(self) -> CheckConsentRequest {
+        CheckConsentRequest {
+            business_id: self.business,
+            recipient: Some(self.recipient.to_proto()),
+            purpose: self.purpose,
+            message_class: words::number(self.class),
+            sender_id: self.sender,
+            template: self.template,
+            request_id: self.request_id,
+            consistency: self.consistency,
+        }
+    }
+}
+
 pub(super) async fn check(
     args: CheckArgs,
     globals: &Globals,
     output: &mut Output,
 ) -> anyhow::Result<Exit> {
     let client = Client::connect(globals).await?;
-    let request = CheckConsentRequest {
-        business_id: args.business,
-        recipient: Some(args.recipient.to_proto()),
-        purpose: args.purpose,
-        message_class: words::number(args.class),
-        sender_id: args.sender,
-        template: args.template,
-        request_id: args.request_id,
-        consistency: args.consistency,
-    };
     let answer = client
         .consents()
-        .check_consent(client.request(request))
+        .check_consent(client.request(args.question()))
         .await?
         .into_inner();
     match output.format {
         Format::Table => output.text(text(&answer))?,
         Format::Json => output.json(&json(&answer))?,
     }
-    let exit = exit(answer.decision);
+    Ok(told(answer.decision))
+}
+
+/// The exit code of a decision; one that nobody knows is an error, and said to be.
+pub(super) fn told(decision: i32) -> Exit {
+    let exit = exit(decision);
     if exit == Exit::Failed {
         say("error: the server answered a decision that this version does not know: do not send");
     }
-    Ok(exit)
+    exit
 }
 
 /// What a decision on the wire tells the caller. Only ALLOW is 0.
@@ -91,20 +102,7 @@ fn exit(decision: i32) -> Exit {
 }
 
 fn text(answer: &CheckConsentResponse) -> String {
-    let reasons = answer.reasons.iter();
-    let reasons: Vec<_> = reasons
-        .map(|reason| {
-            (
-                word::<Reason>(*reason),
-                explain::sentence(*reason).to_owned(),
-            )
-        })
-        .collect();
-    let reasons = table::list(
-        reasons
-            .iter()
-            .map(|(name, sentence)| (name.as_str(), sentence.clone())),
-    );
+    let reasons = reasons::list(&answer.reasons);
     let valid_for = some_span(answer.valid_for.as_ref()).unwrap_or_default();
     let valid_until = some_time(answer.valid_until.as_ref());
     let facts = table::list([

@@ -17,6 +17,7 @@ mod keys;
 mod maintain;
 mod output;
 mod policy;
+mod reasons;
 mod recipient;
 mod record;
 mod show;
@@ -145,6 +146,14 @@ Examples:
   consentgate withdraw +4915112345678 --business acme --all-marketing --method KEYWORD
   consentgate withdraw user:DE.13491208655302741918 --business acme --everything --method PHONE")]
     Withdraw(withdraw::WithdrawArgs),
+    /// Explain an answer of `check` to a person: which rule decided, what it rests on, and what would
+    /// have to change. Exit code as for `check`; it is no permission to send.
+    #[command(after_help = "\
+Examples:
+  consentgate explain +4915112345678 --business acme --purpose offers
+  consentgate explain +4915112345678 --business acme --purpose offers --at 2026-05-03T14:22:07Z
+  consentgate explain wa:5215512345678 --business acme --purpose offers --output json")]
+    Explain(explain::ExplainArgs),
     /// Show a person's consents and their history: what, when, how, which notice.
     #[command(after_help = "\
 Examples:
@@ -244,6 +253,7 @@ fn execute(command: Command, globals: &Globals, output: &mut Output) -> anyhow::
         Command::Config(args) => maintain::config(&args, output),
         Command::Policy(command) => policy::run(command, output),
         Command::Check(args) => runtime.block_on(check::check(args, globals, output)),
+        Command::Explain(args) => runtime.block_on(explain::explain(args, globals, output)),
         Command::Batch(args) => runtime.block_on(batch::batch(args, globals, output)),
         Command::Record(args) => runtime.block_on(record::record(*args, globals, output)),
         Command::Confirm(args) => runtime.block_on(record::confirm(args, globals, output)),

@@ -1,8 +1,11 @@
 //! Tables for people: columns without borders, plain text without colour, so that they survive a
 //! pipe, a log and a small terminal.
 
-use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+
+/// How wide text is that has to be broken into lines.
+const WIDTH: u16 = 100;
 
 /// Columns under a header.
 pub(super) fn table<const N: usize>(
@@ -27,6 +30,30 @@ pub(super) fn list<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> Str
     )
 }
 
+/// As [`table()`], with sentences that are broken into lines.
+pub(super) fn wrapped<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH)
+        .set_header(header.map(str::to_uppercase));
+    render(table.add_rows(rows.into_iter().map(|row| row.map(one_line))))
+}
+
+/// A text broken into lines.
+pub(super) fn paragraph(text: &str) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH);
+    render(table.add_row([one_line(text.to_owned())]))
+}
+
 fn render(table: &mut Table) -> String {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
@@ -43,10 +70,13 @@ pub(super) fn one_line(text: String) -> String {
     }
 }
 
-/// The text behind an indentation on every line.
+/// The text behind an indentation on every line that is not empty.
 pub(super) fn indented(text: &str) -> String {
     text.lines()
-        .map(|line| format!("  {line}"))
+        .map(|line| match line {
+            "" => String::new(),
+            line => format!("  {line}"),
+        })
         .collect::<Vec<_>>()
         .join("\n")
 }
@@ -75,6 +105,20 @@ mod tests {
             ("valid for", "5s".to_owned()),
         ];
         assert_eq!(indented(&list(rows)), "  event      e1\n  valid for  5s");
+        assert_eq!(indented("a\n\nb"), "  a\n\n  b");
+    }
+
+    #[test]
+    fn sentences_are_broken_into_lines_of_their_column() {
+        let words = "word ".repeat(30);
+        let shown = wrapped(
+            ["rule", "what"],
+            [["a".to_owned(), words.trim().to_owned()]],
+        );
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines.len() == 3 && lines.iter().all(|line| line.len() <= usize::from(WIDTH)));
+        assert!(lines[2].starts_with("      word"), "{shown}");
+        assert_eq!(paragraph(&words).lines().count(), 2);
     }
 
     #[test]

@@ -86,6 +86,7 @@ fn the_binary_serves_answers_itself_and_replays_what_it_kept() {
     let gate = Gate::serve(directory.path());
     a_person_agrees_confirms_and_withdraws(&gate);
     the_history_tells_it(&gate);
+    the_answers_are_explained(&gate);
     a_campaign_is_judged_line_by_line(&gate);
     a_catalogue_is_applied_again_and_changed(&gate, directory.path());
     refusals_name_the_field(&gate);
@@ -175,6 +176,63 @@ fn the_history_tells_it(gate: &Gate) {
         "192.0.2.1"
     );
     assert_eq!(with_evidence["records"][0]["state"], "WITHDRAWN");
+}
+
+fn the_answers_are_explained(gate: &Gate) {
+    let question = "explain NUMBER --business acme --purpose offers";
+    let letter = gate.ask(question);
+    assert_eq!(letter.code, 1, "as the check: {}", letter.err);
+    let order = [
+        "May acme send this person a message for `offers`, of class MARKETING?",
+        "DENY: no.\n  WITHDRAWN",
+        "Why\n  The person withdrew consent on ",
+        "What would have to change",
+        "Nobody else can give it.",
+        "The rules, in their order",
+        "restriction           FAILED",
+        "confirmation          passed",
+        "Where the rules come from",
+        "DE (law, since 2021-10-01): UWG",
+        "What is on record",
+        "CONSENT GIVEN",
+        "CONFIRMATION",
+        "WITHDRAWAL WITHDRAWN",
+    ];
+    let mut rest = letter.out.as_str();
+    for part in order {
+        let (_, after) = rest
+            .split_once(part)
+            .unwrap_or_else(|| panic!("{part}: {}", letter.out));
+        rest = after;
+    }
+    for personal in ["4069999", "192.0.2.1", "wamid"] {
+        assert!(!letter.out.contains(personal), "{personal}: {}", letter.out);
+    }
+    let json = gate.json(&format!("{question} --evidence"), 1);
+    assert_eq!(json["events"][0]["evidence"]["ip_address"], "192.0.2.1");
+    assert_eq!(json["jurisdictions"][0], "DE");
+    let steps = json["steps"].as_array().unwrap();
+    let failed: Vec<&Value> = steps
+        .iter()
+        .filter(|step| step["passed"] == false)
+        .collect();
+    assert_eq!(failed[0]["rule"], "restriction", "{json}");
+    assert_eq!(failed[0]["reason"], json["reasons"][0]);
+
+    // Before anything was agreed to: the opt-out counts all the same.
+    let early = gate.json(&format!("{question} --at 2026-01-05T12:00:00+01:00"), 1);
+    assert_eq!(early["at"], "2026-01-05T11:00:00Z");
+    assert_eq!(
+        early["reasons"],
+        serde_json::json!(["WITHDRAWN", "NO_CONSENT"])
+    );
+    let allowed = "explain +12025550143 --business acme --purpose order-updates";
+    let allowed = gate.ask(allowed);
+    assert_eq!(allowed.code, 0, "{}", allowed.err);
+    assert!(allowed.out.contains("ALLOW: yes."), "{}", allowed.out);
+    assert!(!allowed.out.contains("What would have to change"));
+    let refused = gate.ask(&format!("{question} --at yesterday"));
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""));
 }
 
 fn a_campaign_is_judged_line_by_line(gate: &Gate) {

@@ -72,6 +72,7 @@ fn every_command_explains_itself() {
         "serve",
         "migrate",
         "check",
+        "explain",
         "batch",
         "record",
         "confirm",

@@ -30,6 +30,9 @@ pub(super) const ATTEMPTS: usize = 24;
 /// How many addresses of one person are written together at most: the ledger's limit.
 const ADDRESSES: usize = 8;
 
+/// Something personal, sealed, where there is something.
+type Sealed = Option<Vec<u8>>;
+
 /// What stays the same over all attempts of one write.
 pub(super) struct Write<'a> {
     pub rpc: Rpc,
@@ -211,7 +214,7 @@ impl Consents {
     ) -> Result<Appended, Error> {
         let keys = &write.compiled.keys;
         let answer = serde_json::to_string(answer).expect("an answer has only string keys");
-        let sealed: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> = prepared
+        let sealed: Vec<(Sealed, Sealed)> = prepared
             .iter()
             .map(|one| {
                 let payload = write

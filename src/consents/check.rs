@@ -197,7 +197,8 @@ impl Consents {
             }
             pause(index).await;
         }
-        let mut activities = vec![Arc::new(Activity::default()); entries.len()];
+        let nothing: Arc<Activity> = Arc::default();
+        let mut activities = vec![nothing; entries.len()];
         let those: Vec<SubjectRef> = wanting.iter().map(|i| subjects[*i].clone()).collect();
         let is_over_cap = |index: usize, sends: &Activity| {
             let index = wanting[index];

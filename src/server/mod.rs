@@ -182,12 +182,7 @@ impl Server {
         if config.example {
             example::load(&consents).await?;
         }
-        let listen = |source| Error::Listen {
-            address: config.listen,
-            source,
-        };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = listen(config).await?;
         let config = config.clone();
         Ok(Self {
             listener,
@@ -331,6 +326,16 @@ async fn policy_text(config: &Config) -> Result<String, Error> {
         source,
     })?;
     Ok(text)
+}
+
+async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), Error> {
+    let fault = |source| Error::Listen {
+        address: config.listen,
+        source,
+    };
+    let listener = TcpListener::bind(config.listen).await.map_err(fault)?;
+    let address = listener.local_addr().map_err(fault)?;
+    Ok((listener, address))
 }
 
 /// The words by which opt-outs are recognised: the operator's file, or the built-in ones.

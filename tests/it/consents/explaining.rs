@@ -289,10 +289,15 @@ pub async fn each_denial_names_its_rule_and_what_would_have_to_change(on: Backen
     )
     .await;
 
+    each_end(&server, &agreed).await;
+}
+
+/// What waits for its confirmation, waited too long, and ended by itself.
+async fn each_end(server: &TestServer, agreed: &Recipient) {
     let pending = "ConfirmConsent records it";
     denied(
-        &server,
-        why(&agreed, "club"),
+        server,
+        why(agreed, "club"),
         "confirmation",
         Reason::ConfirmationPending,
         pending,
@@ -301,8 +306,8 @@ pub async fn each_denial_names_its_rule_and_what_would_have_to_change(on: Backen
     server.advance(8 * DAY);
     let anew = "consents anew and confirms it";
     denied(
-        &server,
-        why(&agreed, "club"),
+        server,
+        why(agreed, "club"),
         "confirmation",
         Reason::ConfirmationRequired,
         anew,
@@ -311,8 +316,8 @@ pub async fn each_denial_names_its_rule_and_what_would_have_to_change(on: Backen
     server.advance(30 * DAY);
     let again = "A new consent by the person.";
     denied(
-        &server,
-        why(&agreed, "summer"),
+        server,
+        why(agreed, "summer"),
         "expiry",
         Reason::Expired,
         again,
@@ -681,13 +686,13 @@ pub async fn a_question_that_cannot_be_asked_is_refused(on: Backend) {
     let server = TestServer::start(on).await;
     let table: [(&str, &[&str], Change<ExplainConsentRequest>); 8] = [
         ("BUSINESS_UNKNOWN", &["business_id"], |r| {
-            r.business_id = "nobody".into()
+            r.business_id = "nobody".into();
         }),
         ("PURPOSE_UNKNOWN", &["purpose"], |r| {
-            r.purpose = "zumba".into()
+            r.purpose = "zumba".into();
         }),
         ("SENDER_UNKNOWN", &["sender_id"], |r| {
-            r.sender_id = "4711".into()
+            r.sender_id = "4711".into();
         }),
         ("FIELD_INVALID", &["recipient"], |r| r.recipient = None),
         ("FIELD_INVALID", &["sender_id"], |r| {

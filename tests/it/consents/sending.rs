@@ -74,7 +74,9 @@ pub async fn the_cap_of_a_purpose_defers_to_the_exact_instant(on: Backend) {
     assert_eq!(verdict_of(&full), deferred());
     assert_eq!(not_before(&full), sent.plus(DAY * 7));
     assert_eq!(server.verdict(&person, "news").await, allowed);
-    let batch = server.try_batch(batch(&[person.clone()], "offers")).await;
+    let batch = server
+        .try_batch(batch(std::slice::from_ref(&person), "offers"))
+        .await;
     let result = batch.unwrap().results.remove(0);
     assert_eq!(result.decision(), Decision::Defer);
     assert_eq!(time(result.not_before), sent.plus(DAY * 7));

@@ -135,7 +135,7 @@ async fn a_schema_from_the_future_is_refused_on_both_databases() {
         place.gate().await.stop().await;
         let newer = "INSERT INTO _sqlx_migrations
             (version, description, success, checksum, execution_time)
-            SELECT 9999, 'later', true, checksum, 0 FROM _sqlx_migrations";
+            SELECT 9999, 'later', true, checksum, 0 FROM _sqlx_migrations LIMIT 1";
         place.sql().await.run(newer).await;
         let words = [
             "schema is version 9999, newer than this binary's",
@@ -282,7 +282,17 @@ async fn a_sender_held_in_the_file_stays_held_also_without_the_file() {
         assert_eq!(answer.reasons[0], i32::from(Reason::SenderHeld));
         gate.stop().await;
     }
+    // A file that does not speak of the hold changes nothing about it; one that says so releases.
     place.write("catalog.toml", CATALOG);
+    let gate = place.gate().await;
+    let answer = gate.check(asked.clone()).await;
+    assert_eq!(answer.reasons[0], i32::from(Reason::SenderHeld));
+    gate.stop().await;
+    let released = held.replace("held = true\nheld_reason = \"sold\"", "held = false");
+    place.write(
+        "catalog.toml",
+        &CATALOG.replace("sender_id = \"1001\"\n", &released),
+    );
     assert_eq!(
         place.gate().await.check(asked).await.decision(),
         Decision::Allow

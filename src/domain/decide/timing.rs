@@ -224,12 +224,13 @@ impl<'a> Case<'a> {
             // A cap of nothing is never free.
             None => Some(Timestamp::MAX),
         };
-        let free_again = free_again.max(self.unseen_until(&cap));
+        let unseen = self.unseen_until(&cap);
         CapUsed {
             cap,
             of_purpose,
             sent: ends.len(),
-            free_again,
+            all_counted: unseen.is_none(),
+            free_again: free_again.max(unseen),
         }
     }
 
@@ -288,8 +289,10 @@ pub(super) struct CapUsed {
     pub cap: FrequencyCap,
     /// The purpose's own, as opposed to the jurisdiction's.
     pub of_purpose: bool,
-    /// How many messages count at this instant.
+    /// How many messages count at this instant, of those that are known.
     pub sent: usize,
+    /// Whether that is all of them.
+    pub all_counted: bool,
     /// When a cap that is reached lets the next message pass; `None` if it is not reached.
     pub free_again: Option<Timestamp>,
 }

@@ -621,6 +621,65 @@ pub async fn a_confirmation_of_an_opt_out_is_explained_without_using_its_permit_
     }
 }
 
+pub async fn what_was_sent_and_what_failed_is_part_of_the_explanation(on: Backend) {
+    let server = TestServer::start(on).await;
+    server.caps("offers", 1, 7 * DAY).await;
+    let (written_to, limited, away) = (person(1), person(2), person(3));
+    for person in [&written_to, &limited, &away] {
+        server.gives(person, &["offers"]).await;
+    }
+    let sent = server.now();
+    server.sends(&written_to, "offers").await;
+    server.advance(MINUTE);
+    let told = explained(&server, why(&written_to, "offers")).await;
+    assert_eq!(told.decision(), Decision::Defer);
+    assert_eq!(told.not_before, Some(wire(sent.plus(7 * DAY))));
+    let cap = failed(&told)[0];
+    assert_eq!(
+        (
+            cap.detail.as_str(),
+            cap.remedy.as_str(),
+            cap.source.as_str()
+        ),
+        (
+            "Within the last 7 days the person was sent 1 message of `offers`; 1 may be. That is \
+             as many as may be sent.",
+            "Ask again on 2026-06-08 12:00:01 UTC.",
+            "catalogue: purpose `offers`"
+        )
+    );
+    // Before it was sent there was room for it.
+    let earlier = ExplainConsentRequest {
+        at: Some(wire(before(sent, MINUTE))),
+        ..why(&written_to, "offers")
+    };
+    let told = server.try_explain(earlier).await.unwrap();
+    assert!(step(&told, "frequency-cap").passed, "{told:?}");
+
+    server.fails(&limited, "131049").await;
+    let told = explained(&server, why(&limited, "offers")).await;
+    let limit = failed(&told)[0];
+    assert_eq!(
+        (limit.rule.as_str(), limit.reason()),
+        ("platform-limit", Reason::PlatformLimited)
+    );
+    assert!(limit.source.starts_with("WhatsApp"), "{}", limit.source);
+    assert_eq!(told.decision(), Decision::Defer);
+    for _ in 0..3 {
+        server.advance(MINUTE);
+        server.fails(&away, "131026").await;
+    }
+    let waits = "or the person writes or calls.";
+    denied(
+        &server,
+        why(&away, "offers"),
+        "reachability",
+        Reason::Unreachable,
+        waits,
+    )
+    .await;
+}
+
 pub async fn linked_addresses_show_what_was_agreed_to_at_the_other_one(on: Backend) {
     let server = TestServer::start(on).await;
     let (phone, user, stranger) = (person(1), bsuid(1), bsuid(2));

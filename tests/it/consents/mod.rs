@@ -199,6 +199,7 @@ on_both_databases! {
         only_the_events_that_bear_on_the_question_are_shown_with_their_evidence,
         what_the_person_wrote_is_part_of_the_explanation,
         a_confirmation_of_an_opt_out_is_explained_without_using_its_permit_up,
+        what_was_sent_and_what_failed_is_part_of_the_explanation,
         linked_addresses_show_what_was_agreed_to_at_the_other_one,
         explaining_changes_nothing_and_a_person_never_seen_has_no_events,
         a_question_that_cannot_be_asked_is_refused,

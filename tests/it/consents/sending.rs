@@ -13,7 +13,7 @@ const DAY: Duration = Duration::from_hours(24);
 
 impl TestServer {
     /// Caps a purpose of the catalogue.
-    async fn caps(&self, purpose: &str, messages: i32, per: Duration) {
+    pub async fn caps(&self, purpose: &str, messages: i32, per: Duration) {
         let found = GetPurposeRequest {
             business_id: ACME.into(),
             key: purpose.into(),

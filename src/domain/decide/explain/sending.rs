@@ -201,7 +201,14 @@ impl<'a> Teller<'a> {
         let caps = self.case.caps(self.carrier()).into_iter();
         caps.filter_map(|used| {
             let free = used.free_again?;
-            let detail = format!("{} That is as many as may be sent.", self.counted(&used));
+            let why = match used.all_counted {
+                true => "That is as many as may be sent.",
+                false => {
+                    "So many messages of all kinds were sent that not all are known, and it counts \
+                     as reached."
+                }
+            };
+            let detail = format!("{} {why}", self.counted(&used));
             Some(Told::failed(detail, self.waiting(Some(free))).by(self.why_cap(&used)))
         })
         .collect()

@@ -377,6 +377,17 @@ fn caps_are_counted_and_name_who_set_them() {
     );
     let cap = step(&reached, Rule::FrequencyCap);
     assert_eq!(cap.sources, ["catalogue: purpose `offers`"]);
+    let update = Sent {
+        purpose: purpose("orders"),
+        class: MessageClass::Utility,
+        at: at(DAY - 60),
+    };
+    let (_, unknown) = told(&grant, &rules, &about(vec![update; MOST_SENDS]));
+    let said = failed(&unknown);
+    assert_eq!(said.len(), 2, "both caps");
+    assert!(said[0].detail.starts_with(
+        "Within the last day the person was sent 0 messages of `offers`; 1 may be. So many messages"
+    ));
     let (_, free) = told(&grant, &rules, &about(Vec::new()));
     let cap = step(&free, Rule::FrequencyCap);
     assert_eq!(

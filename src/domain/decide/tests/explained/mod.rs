@@ -3,7 +3,7 @@
 mod limits;
 
 use super::*;
-use crate::domain::activity::Sent;
+use crate::domain::activity::{MOST_SENDS, Sent};
 use crate::domain::catalog::Notice;
 use crate::domain::decide::explain::{Explanation, Outcome, Rule, Step, explain};
 use crate::domain::event::{Asked, Failure, Lift, NoticeShown, RegistryCheck};

@@ -6,6 +6,7 @@
 mod acts;
 mod bad_input;
 mod batches;
+mod clocks;
 mod coherence;
 mod confirming;
 mod damage;
@@ -74,6 +75,11 @@ on_both_databases! {
         having_been_asked_is_no_consent,
         of_16_grants_at_once_every_one_counts,
         what_is_agreed_with_one_business_says_nothing_to_another,
+    }
+    clocks {
+        a_clock_that_was_set_back_puts_no_act_before_what_is_recorded,
+        an_instant_that_was_never_set_makes_an_opt_out_count_from_now,
+        a_stop_at_once_beats_a_grant_by_a_clock_that_runs_ahead,
     }
     scopes {
         an_opt_out_covers_what_its_scope_says_and_nothing_else,

@@ -6,8 +6,8 @@
 //! bring anybody under it. So a cap can be overshot by what is sent within one second.
 //!
 //! What is reported here counts here at once. A read that was under way then may be from before
-//! the report: whether its sends are kept is decided under the key's lock, by whether a report came
-//! between. Windows need no such comparison: of two times the later is kept.
+//! the report: whether it is kept is decided under the key's lock, by whether a report came
+//! between. That the report left something newer is not enough: it may have been evicted.
 //!
 //! This is outside the promise of the coherence protocol, and so of the lease. Nothing is decided
 //! here, and nothing is looked up that nobody wants.
@@ -34,7 +34,7 @@ pub const SENDS_HOLD: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct ActivityCache {
     entries: Cache<[u8; 16], Arc<Entry>, foldhash::fast::RandomState>,
-    /// Per partition: how many reports of sends ended here.
+    /// Per partition: how many reports ended here.
     reports: Box<[AtomicU64]>,
     store: Arc<dyn ActivityStore>,
     clock: Arc<dyn Clock>,
@@ -188,8 +188,8 @@ impl ActivityCache {
             .collect())
     }
 
-    /// Keeps what was read: an open window, and the sends unless newer ones are known or a report
-    /// ended since `before` was taken.
+    /// Keeps what was read, an open window and sends, unless a report ended since `before` was taken
+    /// or something newer is known.
     fn keep(
         &self,
         subject: &SubjectRef,
@@ -198,12 +198,12 @@ impl ActivityCache {
         before: u64,
     ) {
         self.entries.entry(subject.key).and_compute_with(|known| {
+            if self.reports(subject.partition) != before {
+                return Op::Nop;
+            }
             let known = known.map(|known| Arc::clone(known.value()));
             let newer = known.as_ref().and_then(|known| known.sends.as_ref());
-            let read = read.filter(|read| {
-                self.reports(subject.partition) == before
-                    && newer.is_none_or(|newer| newer.read_at <= read.read_at)
-            });
+            let read = read.filter(|read| newer.is_none_or(|newer| newer.read_at <= read.read_at));
             if open.is_none() && read.is_none() {
                 return Op::Nop;
             }
@@ -224,8 +224,10 @@ impl ActivityCache {
         at: Timestamp,
     ) -> Result<(), Error> {
         self.store.note_inbound(subjects, sender, at).await?;
-        if is_open(at, self.clock.now()) {
-            for subject in subjects {
+        let opens = is_open(at, self.clock.now());
+        for subject in subjects {
+            self.count_report(subject.partition);
+            if opens {
                 self.entries.entry(subject.key).and_compute_with(|known| {
                     let known = known.map(|known| Arc::clone(known.value()));
                     let mut entry = known.map_or_else(Entry::default, Arc::unwrap_or_clone);
@@ -270,9 +272,8 @@ impl ActivityCache {
         self.store.permit_holder(opt_out).await
     }
 
-    /// First the count, so that a read which began earlier is not kept, then the entry.
     fn drop_sends(&self, subject: &SubjectRef) {
-        self.reports[usize::from(subject.partition.0)].fetch_add(1, Ordering::AcqRel);
+        self.count_report(subject.partition);
         self.entries.entry(subject.key).and_compute_with(|known| {
             let Some(known) = known.filter(|known| known.value().sends.is_some()) else {
                 return Op::Nop;
@@ -286,6 +287,11 @@ impl ActivityCache {
                 sends: None,
             }))
         });
+    }
+
+    /// Before the entry is touched, so that a read which began earlier is not kept after it.
+    fn count_report(&self, partition: Partition) {
+        self.reports[usize::from(partition.0)].fetch_add(1, Ordering::AcqRel);
     }
 
     fn reports(&self, partition: Partition) -> u64 {

@@ -300,8 +300,8 @@ fn transport_result(
     }
 }
 
-/// The part of the cache's memory that is for activity: a person's windows and sends take less room
-/// than their facts, and most checks want neither.
+/// The part of the cache's memory that is for activity. A fixed one, so that one setting bounds both:
+/// few checks want a window, and sends are of use for a second.
 fn activity_share(config: &Config) -> u64 {
     config.cache_size.0 / 8
 }

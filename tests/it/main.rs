@@ -12,6 +12,7 @@
     reason = "these modules offer their functions to each other"
 )]
 
+mod activity_cache;
 mod catalog;
 mod cli;
 mod consents;

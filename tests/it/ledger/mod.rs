@@ -19,8 +19,7 @@ mod store;
 mod system;
 mod together;
 
-use store::Store;
-pub use store::{Column, LIMITS, Raw, open_sqlite};
+pub use store::{Column, LIMITS, Raw, Store, open_sqlite};
 
 /// Makes a test for each database of every case.
 macro_rules! on_both_databases {

@@ -86,27 +86,6 @@ fn an_unconfirmed_request_does_not_reopen_but_may_be_asked_to_confirm() {
 }
 
 #[test]
-fn asking_is_limited_and_never_allowed_after_a_withdrawal() {
-    let request = || Ask {
-        class: Some(MessageClass::ConsentRequest),
-        ..Ask::default()
-    };
-    assert_eq!(reason(&[], &rules(), &request()), Reason::AskLimit);
-    assert_eq!(
-        reason(&[stop(1, 1, Scope::AllMarketing)], &rules(), &request()),
-        Reason::Withdrawn
-    );
-    let in_window = Ask {
-        inbound: Some(DAY - 5),
-        ..request()
-    };
-    assert_eq!(
-        reason(&[], &rules(), &in_window),
-        Reason::ConsentRequestPermitted
-    );
-}
-
-#[test]
 fn consent_expires_at_the_first_of_its_terms() {
     let mut requirements = lenient();
     requirements.validity = Some(Duration::from_secs(1_000));
@@ -318,22 +297,6 @@ fn a_purpose_that_needs_no_consent_allows_without_a_grant_but_not_after_a_withdr
         ..orders
     };
     assert_eq!(reason(&[], &rules, &as_marketing), Reason::NoConsent);
-}
-
-#[test]
-fn an_opt_out_confirmation_needs_a_permit_and_none_is_granted_yet() {
-    let confirm = || Ask {
-        class: Some(MessageClass::OptOutConfirmation),
-        ..Ask::default()
-    };
-    assert_eq!(
-        reason(&[given(1, 1, "offers")], &rules(), &confirm()),
-        Reason::NoConsent
-    );
-    assert_eq!(
-        reason(&[stop(1, 1, Scope::Everything)], &rules(), &confirm()),
-        Reason::Withdrawn
-    );
 }
 
 #[test]

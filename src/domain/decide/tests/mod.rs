@@ -1,21 +1,27 @@
 //! Tables of cases for the decision, one step after the other.
 
+mod asking;
 mod capped;
 mod explained;
 mod grants;
+mod hours;
+mod identity;
+mod platform;
 mod restrictions;
+mod timing;
 
 use super::*;
+use crate::domain::activity::Sent;
 use crate::domain::event::tests::{at, event, purpose, terms, withdrawal};
 use crate::domain::event::{
-    Act, Confirmation as Confirms, ConfirmedRequest, Event, Implied, Restriction, Scope,
-    Suppression, Terms,
+    Act, Confirmation as Confirms, ConfirmedRequest, Event, Failure, Implied, RegistryCheck,
+    Restriction, Scope, Suppression, Terms,
 };
-use crate::domain::id::NoticeId;
-use crate::domain::policy::Confirmation;
-use crate::domain::policy::tests::{lenient, policy};
+use crate::domain::id::{NoticeId, RegistryName};
+use crate::domain::policy::tests::{code, lenient, policy};
+use crate::domain::policy::{Confirmation, Requirements};
 use crate::domain::rules::tests::{NOWHERE, catalog, rules, rules_with};
-use crate::domain::vocabulary::{ConsentType, SuppressionBasis};
+use crate::domain::vocabulary::{ConsentType, FailureKind, RegistryResult, SuppressionBasis};
 use crate::domain::vocabulary::{
     ImpliedBasis, IndicationMethod, RestrictionKind, TimeSource, WithdrawalMethod,
 };
@@ -47,6 +53,8 @@ struct Ask<'a> {
     sender: Option<&'a str>,
     spelling: Spelling,
     inbound: Option<i64>,
+    place: Place,
+    sends: Vec<Sent>,
     at: i64,
 }
 
@@ -58,6 +66,8 @@ impl Default for Ask<'_> {
             sender: None,
             spelling: Spelling::Verbatim,
             inbound: None,
+            place: NOWHERE.clone(),
+            sends: Vec::new(),
             at: DAY,
         }
     }
@@ -67,14 +77,14 @@ fn ask(events: &[Event], rules: &Rules, ask: &Ask<'_>) -> Verdict {
     let asked = &rules.catalog.purposes[ask.key];
     let sender = ask.sender.map(sender);
     let question = Question {
-        place: &NOWHERE,
+        place: &ask.place,
         purpose: asked,
         class: ask.class.unwrap_or(asked.message_class),
         sender: sender.as_ref(),
         spelling: ask.spelling,
     };
     let activity = Activity {
-        sends: Vec::new(),
+        sends: ask.sends.clone(),
         last_inbound: ask.inbound.map(at),
     };
     decide(
@@ -90,6 +100,71 @@ fn reason(events: &[Event], rules: &Rules, question: &Ask<'_>) -> Reason {
     let verdict = ask(events, rules, question);
     assert_eq!(verdict.decision, verdict.reasons()[0].decision());
     verdict.reasons()[0]
+}
+
+/// What is decided about MARKETING at an instant, and if it waits, until when.
+fn marketing_at(events: &[Event], rules: &Rules, seconds: i64, place: &Place) -> Answer {
+    let asked = Ask {
+        place: place.clone(),
+        at: seconds,
+        ..Ask::default()
+    };
+    Answer::of(&ask(events, rules, &asked))
+}
+
+/// An answer as the tables have it.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Allowed,
+    Denied(Vec<Reason>),
+    /// By the first reason, until this second.
+    Waits(Reason, i64),
+}
+
+impl Answer {
+    fn of(verdict: &Verdict) -> Self {
+        match (verdict.decision, verdict.not_before) {
+            (Decision::Allow, None) => Self::Allowed,
+            (Decision::Deny, None) => Self::Denied(verdict.reasons()),
+            (Decision::Defer, Some(first)) => {
+                assert_eq!(first.as_micros() % 1_000_000, 0);
+                Self::Waits(verdict.reasons()[0], first.as_micros() / 1_000_000)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Rules of one place for everybody.
+fn everywhere(requirements: Requirements) -> Rules {
+    rules_with(catalog(), policy(&[("ZZ", requirements)]))
+}
+
+fn sent(seconds: i64, key: &str, class: MessageClass) -> Sent {
+    Sent {
+        purpose: purpose(key),
+        class,
+        at: at(seconds),
+    }
+}
+
+fn failed(id: u128, seconds: i64, kind: FailureKind) -> Event {
+    let failure = Failure {
+        kind,
+        sender_id: sender("1001"),
+        code: String::new(),
+        provider: String::new(),
+    };
+    event(id, at(seconds), Act::DeliveryFailed(failure))
+}
+
+fn looked_up(id: u128, seconds: i64, registry: &str, result: RegistryResult) -> Event {
+    let check = RegistryCheck {
+        registry: RegistryName::parse(registry).unwrap(),
+        list_version: None,
+        result,
+    };
+    event(id, at(seconds), Act::RegistryChecked(check))
 }
 
 fn marketing(events: &[Event]) -> Reason {

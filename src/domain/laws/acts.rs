@@ -39,7 +39,7 @@ proptest! {
     #[test]
     fn a_restriction_before_any_grant_denies(case in case(), act in restriction()) {
         let first = Case { events: Vec::new(), inbound: None, ..case }.and(on(Timestamp::EPOCH, act));
-        if concerns(restriction_of(&first.events[0]), &first) {
+        if concerns(restriction_of(&first.events[0]), &first) && !is_confirmed(&first) {
             prop_assert_eq!(first.verdict().decision, Decision::Deny);
             let reason = first.verdict().reasons().into_iter().find(|r| is_restricted(*r));
             prop_assert_eq!(reason, Some(restriction_of(&first.events[0]).kind.into()));
@@ -67,7 +67,7 @@ proptest! {
         let stop = Event { time_source: source, recorded_at: Timestamp::MAX, ..on(time, act) };
         let in_that_second = Timestamp::from_micros(time.as_micros() + micros);
         let after = consents_anew(&case.and(stop), in_that_second, source);
-        if concerns(restriction_of(&after.events[case.events.len()]), &case) {
+        if concerns(restriction_of(&after.events[case.events.len()]), &case) && !is_confirmed(&case) {
             prop_assert_ne!(after.verdict().decision, Decision::Allow);
         }
     }
@@ -167,15 +167,12 @@ proptest! {
         let again = consents_anew(&after, clear, TimeSource::Caller);
         let verdict = again.verdict();
         prop_assert!(!verdict.reasons().iter().any(|reason| is_restricted(*reason)), "{:?}", verdict);
-        // With no overlay, and the sender not held, it allows what a consent can allow.
-        let overlay = |r: &Reason| {
-            matches!(r, Reason::Suppressed | Reason::PlatformStopped | Reason::SenderHeld)
-        };
+        // With no overlay, and nothing of others in the way, it allows what a consent can allow.
         let by_consent = matches!(
             case.class,
             MessageClass::Marketing | MessageClass::Utility | MessageClass::Authentication
         );
-        if by_consent && !verdict.reasons().iter().any(overlay) {
+        if by_consent && !verdict.reasons().into_iter().any(is_not_of_the_person) {
             prop_assert_eq!(verdict.reasons(), [Reason::ConsentGiven]);
         }
     }

@@ -9,24 +9,24 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use uuid::Uuid;
 
-use super::histories::{SECOND, history, instant, key, sender};
+use super::histories::{SECOND, history, instant, key, pace, sender};
+use super::rules::rules;
 use super::voids;
 use crate::domain::activity::{Activity, Sent};
 use crate::domain::address::Spelling;
-use crate::domain::catalog::{Notice, Purpose};
+use crate::domain::catalog::Purpose;
 use crate::domain::decide::{Question, Verdict, decide};
-use crate::domain::event::tests::purpose;
 use crate::domain::event::{Act, Event, Lift, Restriction, Scope, Suppression, Terms};
 use crate::domain::facts::Facts;
+use crate::domain::hours::Zone;
 use crate::domain::id::{EventId, Language, NoticeId, NoticeRef, PurposeKey, SenderId};
-use crate::domain::policy::tests::{lenient, policy};
-use crate::domain::policy::{self, Policy};
+use crate::domain::place::Place;
+use crate::domain::policy::Policy;
+use crate::domain::policy::tests::{code, policy};
 use crate::domain::rules::Rules;
-use crate::domain::rules::tests::{NOWHERE, catalog, purpose_of, rules_with};
+use crate::domain::rules::tests::rules_with;
 use crate::domain::time::Timestamp;
-use crate::domain::vocabulary::{
-    ConsentType, EvidenceField, MessageClass, RestrictionKind, SuppressionBasis,
-};
+use crate::domain::vocabulary::{MessageClass, RestrictionKind, SuppressionBasis};
 
 /// A history, the rules and a question: all that a decision depends on.
 #[derive(Clone)]
@@ -37,6 +37,7 @@ pub(super) struct Case {
     pub(super) class: MessageClass,
     pub(super) sender: Option<SenderId>,
     pub(super) spelling: Spelling,
+    pub(super) place: Place,
     pub(super) inbound: Option<Timestamp>,
     pub(super) sends: Vec<Sent>,
     pub(super) at: Timestamp,
@@ -49,7 +50,7 @@ impl Case {
 
     pub(super) fn question(&self) -> Question<'_> {
         Question {
-            place: &NOWHERE,
+            place: &self.place,
             purpose: self.purpose(),
             class: self.class,
             sender: self.sender.as_ref(),
@@ -57,11 +58,15 @@ impl Case {
         }
     }
 
-    pub(super) fn verdict_on(&self, facts: &Facts) -> Verdict {
-        let activity = Activity {
+    pub(super) fn activity(&self) -> Activity {
+        Activity {
             sends: self.sends.clone(),
             last_inbound: self.inbound,
-        };
+        }
+    }
+
+    pub(super) fn verdict_on(&self, facts: &Facts) -> Verdict {
+        let activity = self.activity();
         decide(facts, &activity, &self.rules, &self.question(), self.at)
     }
 
@@ -85,8 +90,9 @@ impl Case {
             .iter()
             .map(|e| e.event_time.max(e.recorded_at))
             .max();
+        let last = last.max(self.inbound).unwrap_or(Timestamp::EPOCH);
         let last = last
-            .unwrap_or(Timestamp::EPOCH)
+            .max(Facts::fold(&self.events).latest())
             .plus(Duration::from_hours(1));
         Timestamp::from_micros(last.as_micros() / SECOND * SECOND)
     }
@@ -126,16 +132,32 @@ impl fmt::Debug for Case {
         )?;
         writeln!(
             f,
-            "    at {}s inbound {:?}",
+            "    at {}s inbound {:?} in {:?}",
             seconds(self.at),
-            self.inbound.map(seconds)
+            self.inbound.map(seconds),
+            self.place,
         )?;
+        for sent in &self.sends {
+            let (class, purpose, at) = (sent.class, &sent.purpose, seconds(sent.at));
+            writeln!(f, "    sent {class} {purpose} at {at}s")?;
+        }
         writeln!(f, "    {:?}", self.purpose())?;
         for (name, entries) in &self.rules.policy.jurisdictions {
             writeln!(
                 f,
                 "    {name}: {:?}",
-                entries.iter().map(|e| &e.requirements).collect::<Vec<_>>()
+                entries
+                    .iter()
+                    .map(|e| (seconds(e.effective_from), &e.requirements))
+                    .collect::<Vec<_>>()
+            )?;
+        }
+        for rule in &self.rules.policy.platform {
+            let (from, to) = (seconds(rule.effective_from), rule.effective_to.map(seconds));
+            let (country, classes) = (&rule.country, &rule.classes);
+            writeln!(
+                f,
+                "    not to {country}: {classes:?} from {from}s to {to:?}"
             )?;
         }
         Ok(())
@@ -151,103 +173,99 @@ pub(super) fn signup(version: i32) -> NoticeRef {
     }
 }
 
-/// Rules under which every step of the decision can fail for one purpose or another.
-pub(super) fn rules() -> impl Strategy<Value = Rules> {
-    let flags = prop::array::uniform7(prop::bool::weighted(0.3));
-    let term =
-        || prop_oneof![2 => Just(None), 1 => select(vec![300_u64, 600, 100_000]).prop_map(Some)];
-    (flags, term(), term(), prop::bool::weighted(0.1)).prop_map(
-        |(flags, validity, by_law, held)| {
-            let [
-                confirms,
-                confirms_offers,
-                orders_free,
-                codes_free,
-                requested,
-                explicit,
-                form,
-            ] = flags;
-            let mut catalog = catalog();
-            catalog
-                .purposes
-                .insert(purpose("news"), purpose_of("news", MessageClass::Marketing));
-            let mut change = |name: &str, change: &dyn Fn(&mut Purpose)| {
-                change(catalog.purposes.get_mut(name).unwrap());
-            };
-            change("offers", &|offers| {
-                offers.confirmation_required = confirms_offers;
-                offers.validity_seconds = validity;
-                if explicit {
-                    offers.accepted_consent_types = vec![ConsentType::ExplicitlyExpressed];
-                }
-            });
-            change("orders", &|orders| orders.consent_required = !orders_free);
-            change("codes", &|codes| {
-                codes.consent_required = !codes_free;
-                codes.requested_by_recipient = requested;
-            });
-            let notice = Notice {
-                name: signup(2),
-                text: String::new(),
-                purposes: vec![purpose("offers")],
-                sha256: String::new(),
-                privacy_notice_url: String::new(),
-                opt_out_instructions: String::new(),
-                processing_version: 2,
-                signup_ids: Vec::new(),
-                create_time: Timestamp::EPOCH,
-            };
-            catalog.notices.insert(notice.name.clone(), notice);
-            catalog.senders.get_mut("1002").unwrap().held = held;
-            let mut standard = lenient();
-            standard.validity = by_law.map(Duration::from_secs);
-            if confirms {
-                standard.confirmation = policy::Confirmation::Required;
-            }
-            if form {
-                standard.evidence = standard.evidence.with(EvidenceField::FormId);
-            }
-            let mut german = standard.clone();
-            german.confirmation = policy::Confirmation::Required;
-            german.consent_type = ConsentType::Expressed;
-            rules_with(catalog, policy(&[("ZZ", standard), ("DE", german)]))
-        },
-    )
-}
-
 fn class() -> impl Strategy<Value = Option<MessageClass>> {
     prop_oneof![3 => Just(None), 2 => select(MessageClass::ALL).prop_map(Some)]
 }
 
-fn case_of(size: usize) -> impl Strategy<Value = Case> {
-    let at =
-        prop_oneof![3 => instant(), 1 => instant().prop_map(|t| t.plus(Duration::from_hours(24)))];
-    let inbound = prop::option::of(instant());
-    let question = (
-        key(),
-        class(),
-        sender(),
-        prop::bool::weighted(0.3),
-        inbound,
-        at,
-    );
-    (history(size), rules(), question).prop_map(|((events, family), rules, question)| {
-        let (purpose, class, sender, other, inbound, at) = question;
-        let own = rules.catalog.purposes[&purpose].message_class;
-        let class = class.map_or(own, |class| class.stricter(own));
-        let spelling = family[usize::from(other)];
-        Case {
-            sends: Vec::new(),
-            events,
-            rules,
-            purpose,
-            class,
-            sender,
-            spelling,
-            inbound,
-            at,
-        }
+pub(super) fn zone(name: &str) -> Zone {
+    Zone::named(name).unwrap()
+}
+
+/// Where the number may be. Mostly one place or none, as with most numbers.
+fn place() -> impl Strategy<Value = Place> {
+    let codes: Vec<&[&str]> = vec![
+        &[],
+        &[],
+        &["FR"],
+        &["DE"],
+        &["CA"],
+        &["US-NY"],
+        &["CA", "US-NY"],
+    ];
+    let zones: Vec<&[&str]> = vec![
+        &["UTC"],
+        &["Europe/Berlin"],
+        &["UTC", "Europe/Berlin"],
+        &["America/New_York", "UTC"],
+        &["Asia/Kolkata", "UTC", "Europe/Berlin"],
+        &[],
+    ];
+    (select(codes), select(zones)).prop_map(|(codes, zones)| Place {
+        jurisdictions: codes.iter().map(|name| code(name)).collect(),
+        zones: zones.iter().map(|name| zone(name)).collect(),
     })
+}
+
+fn sends() -> impl Strategy<Value = Vec<Sent>> {
+    let sent = (key(), select(MessageClass::ALL), instant())
+        .prop_map(|(purpose, class, at)| Sent { purpose, class, at });
+    prop_oneof![1 => Just(Vec::new()), 1 => prop::collection::vec(sent, 1..4)]
+}
+
+fn case_of(size: usize, base: Timestamp) -> BoxedStrategy<Case> {
+    let later = select(vec![0, 0, 0, 5 * 60, 86_400, 20 * 86_400]);
+    let at = (instant(), later);
+    let inbound = prop::option::of(instant());
+    let question = (key(), class(), sender(), prop::bool::weighted(0.3), place());
+    let lately = (inbound, sends(), at);
+    (pace(base), history(size), rules(), question, lately)
+        .prop_map(
+            |(pace, history, rules, question, (inbound, mut sends, (at, later)))| {
+                let (events, family) = history.at(pace);
+                let rules = rules.at(pace);
+                let (purpose, class, sender, other, place) = question;
+                let own = rules.catalog.purposes[&purpose].message_class;
+                let class = class.map_or(own, |class| class.stricter(own));
+                let spelling = family[usize::from(other)];
+                for sent in &mut sends {
+                    sent.at = pace.of(sent.at);
+                }
+                sends.sort_by_key(|sent| std::cmp::Reverse(sent.at));
+                let case = Case {
+                    events,
+                    rules,
+                    purpose,
+                    class,
+                    sender,
+                    spelling,
+                    place,
+                    inbound: inbound.map(|inbound| pace.of(inbound)),
+                    sends,
+                    at: pace.of(at).plus(Duration::from_secs(later)),
+                };
+                about_an_opt_out(case, later)
+            },
+        )
+        .boxed()
+}
+
+/// What is asked of the confirmation of an opt-out, is asked of one that was written to somebody, and
+/// soon after it: at random it would be neither.
+fn about_an_opt_out(mut case: Case, later: u64) -> Case {
+    let received = case.events.iter().rev().find_map(|event| match &event.act {
+        Act::Restricted(restriction) => {
+            let sender = restriction.received_by.clone()?;
+            Some((sender, event.effective_at()))
+        }
+        _ => None,
+    });
+    if let Some((sender, at)) = received
+        && case.class == MessageClass::OptOutConfirmation
+    {
+        case.sender = Some(sender);
+        case.at = at.plus(Duration::from_secs(later.min(300)));
+    }
+    case
 }
 
 /// All acts of a history about what is asked, and of few kinds: so they meet in one slot of facts.
@@ -315,13 +333,19 @@ pub(super) fn crowded(mut case: Case) -> Case {
 }
 
 /// Any history with any question.
-pub(super) fn case() -> impl Strategy<Value = Case> {
+pub(super) fn case() -> BoxedStrategy<Case> {
+    case_since(Timestamp::EPOCH)
+}
+
+/// The same, from some instant on.
+pub(super) fn case_since(base: Timestamp) -> BoxedStrategy<Case> {
     prop_oneof![
-        case_of(5),
-        case_of(9),
-        case_of(5).prop_map(crowded),
-        case_of(8).prop_map(crowded)
+        case_of(5, base),
+        case_of(9, base),
+        case_of(5, base).prop_map(crowded),
+        case_of(8, base).prop_map(crowded)
     ]
+    .boxed()
 }
 
 /// A policy without a rule for anything at any time.

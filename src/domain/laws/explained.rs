@@ -8,20 +8,16 @@ use proptest::prelude::*;
 
 use super::cases::{Case, case};
 use super::config;
-use crate::domain::activity::Activity;
+use super::verdicts::is_known;
 use crate::domain::decide::explain::{Explanation, Outcome, Rule, Step, explain};
 use crate::domain::facts::Facts;
 use crate::domain::vocabulary::{Decision, Reason};
 
 fn explained(case: &Case, facts: &Facts) -> Explanation {
-    let activity = Activity {
-        sends: Vec::new(),
-        last_inbound: case.inbound,
-    };
     let verdict = case.verdict_on(facts);
     explain(
         facts,
-        &activity,
+        &case.activity(),
         &case.rules,
         &case.question(),
         case.at,
@@ -84,8 +80,7 @@ proptest! {
     fn the_events_that_bear_on_a_question_are_in_the_history_and_hold_all_that_it_rests_on(case in case()) {
         let facts = Facts::fold(&case.events);
         let (verdict, told) = (case.verdict_on(&facts), explained(&case, &facts));
-        let known = |id: &_| case.events.iter().any(|event| event.event_id == *id);
-        prop_assert!(told.events.iter().all(known));
+        prop_assert!(told.events.iter().all(|id| is_known(&case, *id)));
         let rests_on = verdict.findings.iter().filter_map(|finding| finding.event);
         prop_assert!(rests_on.chain(verdict.rests_on).all(|id| told.events.contains(&id)));
         prop_assert!(told.steps.iter().filter_map(|step| step.event).all(|id| told.events.contains(&id)));

@@ -3,7 +3,7 @@
 
 use super::found::{by, decisive, grant, seconds};
 use super::*;
-use crate::domain::activity::Sent;
+use crate::domain::activity::{MOST_SENDS, Sent};
 use crate::domain::event::{Asked, Failure, IdentityChange, Inherited, Lift, Link, RegistryCheck};
 use crate::domain::facts::Facts;
 use crate::domain::id::{RegistryName, SubjectId};
@@ -322,4 +322,32 @@ fn the_message_that_raises_a_doubt_opens_a_window_for_the_answer_to_it() {
     };
     assert_eq!(decisive(&asked(200)), Reason::ServiceWindowOpen);
     assert_eq!(decisive(&asked(199)), Reason::IdentityUnverified);
+}
+
+#[test]
+fn sends_that_are_too_many_to_be_remembered_do_not_hide_one_that_a_cap_counts() {
+    let mut catalog = catalog();
+    catalog.purposes.get_mut("offers").unwrap().frequency_cap = Some(FrequencyCap {
+        messages: 1,
+        per_seconds: 1_500,
+    });
+    let rules = rules_with(catalog, policy(&[("ZZ", lenient())]));
+    let mut asked = Case {
+        rules,
+        ..question("offers").and(grant(100, "offers"))
+    };
+    let sent = |time, name, class| Sent {
+        purpose: purpose(name),
+        class,
+        at: seconds(time),
+    };
+    asked.sends = vec![sent(1_000, "offers", MessageClass::Marketing)];
+    assert_eq!(decisive(&asked), Reason::FrequencyCap);
+    // So many messages of an order since then that this one is forgotten.
+    let most = i64::try_from(MOST_SENDS).unwrap();
+    asked.sends = (1..=most)
+        .rev()
+        .map(|second| sent(1_000 + second, "orders", MessageClass::Utility))
+        .collect();
+    assert_eq!(decisive(&asked), Reason::FrequencyCap);
 }

@@ -8,18 +8,19 @@ use proptest::sample::{Index, select};
 use uuid::Uuid;
 
 use super::cases::signup;
+use super::reports::{Elsewhere, checked, elsewhere, failure, reached, receiver};
 use crate::domain::address::Spelling;
 use crate::domain::event::tests::{event, purpose, terms};
 use crate::domain::event::{
-    Act, Asked, Confirmation, ConfirmedRequest, Event, Implied, Lift, NoticeShown, Restriction,
-    Scope, Suppression, Terms, sorted,
+    Act, Asked, Confirmation, ConfirmedRequest, Event, IdentityChange, Implied, Lift, NoticeShown,
+    Restriction, Scope, Suppression, Terms, sorted,
 };
 use crate::domain::id::{EventId, ImportBatchId, PurposeKey, SenderId};
 use crate::domain::policy::tests::code;
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{
-    ConsentType, EvidenceField, EvidenceFields, ImpliedBasis, IndicationMethod, RestrictionKind,
-    SuppressionBasis, TimeSource, WithdrawalMethod,
+    ConsentType, EvidenceField, EvidenceFields, FailureKind, ImpliedBasis, IndicationMethod,
+    RegistryResult, RestrictionKind, SuppressionBasis, TimeSource, WithdrawalMethod,
 };
 
 pub(super) const SECOND: i64 = 1_000_000;
@@ -29,13 +30,72 @@ pub(super) const PURPOSES: [&str; 5] = ["offers", "news", "orders", "codes", "su
 pub(super) const SENDERS: [&str; 2] = ["1001", "1002"];
 
 /// The spellings that one match key can have.
-const FAMILIES: [[Spelling; 2]; 5] = [
+pub(super) const FAMILIES: [[Spelling; 2]; 5] = [
     [Spelling::Verbatim, Spelling::Verbatim],
     [Spelling::Mexico52, Spelling::Mexico521],
     [Spelling::Brazil8, Spelling::Brazil9],
     [Spelling::Argentina54, Spelling::Argentina549],
     [Spelling::Russia7, Spelling::Russia8],
 ];
+
+/// How far apart the instants of one case lie. They are drawn 100 seconds apart, as far as the clocks'
+/// tolerance; terms, caps and failures look at hours and weeks as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// The first of them.
+    base: Timestamp,
+    step: i64,
+}
+
+pub(super) fn pace(base: Timestamp) -> impl Strategy<Value = Pace> {
+    let steps = prop_oneof![
+        6 => Just(100),
+        1 => Just(6 * 3_600),
+        1 => Just(3 * 86_400),
+    ];
+    steps.prop_map(move |seconds| Pace {
+        base,
+        step: seconds * SECOND,
+    })
+}
+
+impl Pace {
+    pub(super) fn of(self, drawn: Timestamp) -> Timestamp {
+        const DRAWN: i64 = 100 * SECOND;
+        let micros = drawn.as_micros();
+        let rest = micros.rem_euclid(DRAWN);
+        let since = micros.div_euclid(DRAWN) * self.step + rest;
+        Timestamp::from_micros(self.base.as_micros() + since)
+    }
+
+    /// The same event with all its times at this pace; recorded as soon after it as before.
+    fn keep(self, event: &mut Event) {
+        let ahead = event.recorded_at.as_micros() - event.event_time.as_micros();
+        event.event_time = self.of(event.event_time);
+        event.recorded_at = Timestamp::from_micros(event.event_time.as_micros() + ahead);
+        match &mut event.act {
+            Act::ConsentGiven(terms) => {
+                if let Some(implied) = &mut terms.implied {
+                    implied.basis_time = self.of(implied.basis_time);
+                }
+            }
+            Act::Suppressed(suppression) => {
+                suppression.until = suppression.until.map(|until| self.of(until));
+            }
+            // Confirmations, links and moves are made of events that keep it already.
+            Act::ConsentConfirmed(_)
+            | Act::ConsentRequested(_)
+            | Act::ConsentRequestDeferred(_)
+            | Act::Restricted(_)
+            | Act::SuppressionLifted(_)
+            | Act::RegistryChecked(_)
+            | Act::Linked(_)
+            | Act::IdentityChanged(_)
+            | Act::DeliveryFailed(_)
+            | Act::Reached(_) => {}
+        }
+    }
+}
 
 pub(super) fn instant() -> impl Strategy<Value = Timestamp> {
     let within = prop_oneof![4 => Just(0), 1 => select(vec![1, 400_000, 999_999, SECOND])];
@@ -74,7 +134,7 @@ pub(super) fn scope() -> impl Strategy<Value = Scope> {
 }
 
 /// What is agreed to by an act of the person.
-pub(super) fn genuine_terms() -> impl Strategy<Value = Terms> {
+pub(super) fn genuine_terms() -> BoxedStrategy<Terms> {
     let notice = prop_oneof![3 => Just(None), 1 => (1..3).prop_map(Some)];
     let jurisdiction = prop_oneof![3 => Just(None), 1 => select(vec!["DE", "FR"]).prop_map(Some)];
     let consent_type = select(vec![
@@ -111,6 +171,7 @@ pub(super) fn genuine_terms() -> impl Strategy<Value = Terms> {
                 }
             },
         )
+        .boxed()
 }
 
 /// Implied, imported, or both: no act of the person.
@@ -142,29 +203,32 @@ pub(super) fn restriction() -> impl Strategy<Value = Act> {
         scope(),
         sender(),
         method,
-        batch,
+        (batch, receiver()),
     )
-        .prop_map(|(kind, scope, sender_id, withdrawal_method, import)| {
-            let import_batch_id = import.then(|| ImportBatchId::parse("batch").unwrap());
-            Act::Restricted(Restriction {
-                received_by: None,
-                kind,
-                scope,
-                sender_id,
-                withdrawal_method,
-                indication_method: None,
-                notice: None,
-                import_batch_id,
-            })
-        })
+        .prop_map(
+            |(kind, scope, sender_id, withdrawal_method, (import, received_by))| {
+                let import_batch_id = import.then(|| ImportBatchId::parse("batch").unwrap());
+                Act::Restricted(Restriction {
+                    received_by,
+                    kind,
+                    scope,
+                    sender_id,
+                    withdrawal_method,
+                    indication_method: None,
+                    notice: None,
+                    import_batch_id,
+                })
+            },
+        )
 }
 
 pub(super) fn suppression() -> impl Strategy<Value = Act> {
     let until = prop_oneof![2 => Just(None), 1 => instant().prop_map(Some)];
-    (select(SuppressionBasis::ALL), scope(), sender(), until).prop_map(
-        |(basis, scope, sender_id, until)| {
+    let place = (sender(), receiver());
+    (select(SuppressionBasis::ALL), scope(), place, until).prop_map(
+        |(basis, scope, (sender_id, received_by), until)| {
             Act::Suppressed(Suppression {
-                received_by: None,
+                received_by,
                 basis,
                 scope,
                 sender_id,
@@ -210,23 +274,61 @@ enum Draft {
     Confirms(Index, bool),
     /// The same act delivered once more: another id, another time of recording.
     Repeats(Index),
+    /// One of the earlier suppressions.
+    Lifts(Index),
+    /// Another address is linked, or left for this one, or no longer this person's.
+    Links(Elsewhere),
+    Moves(Elsewhere),
+    Unlinks(Elsewhere),
+}
+
+impl Draft {
+    /// Whether only a machine does it: half of the histories are of people alone.
+    fn is_report(&self) -> bool {
+        match self {
+            Self::Act(act) => matches!(
+                **act,
+                Act::RegistryChecked(_)
+                    | Act::IdentityChanged(_)
+                    | Act::DeliveryFailed(_)
+                    | Act::Reached(_)
+            ),
+            Self::Confirms(..) | Self::Repeats(_) | Self::Lifts(_) => false,
+            Self::Links(_) | Self::Moves(_) | Self::Unlinks(_) => true,
+        }
+    }
 }
 
 fn drafted(act: Act) -> Draft {
     Draft::Act(Box::new(act))
 }
 
-fn draft() -> impl Strategy<Value = Draft> {
+fn draft() -> BoxedStrategy<Draft> {
+    let former = drafted(Act::IdentityChanged(IdentityChange::Former));
+    let kinds = prop_oneof![
+        5 => Just(FailureKind::Undeliverable),
+        1 => Just(FailureKind::Limited),
+        1 => Just(FailureKind::IdentityMismatch),
+    ];
     prop_oneof![
-        6 => genuine_terms().prop_map(|terms| drafted(Act::ConsentGiven(terms))),
-        2 => other_terms().prop_map(|terms| drafted(Act::ConsentGiven(terms))),
-        5 => restriction().prop_map(drafted),
-        3 => suppression().prop_map(drafted),
+        12 => genuine_terms().prop_map(|terms| drafted(Act::ConsentGiven(terms))),
+        4 => other_terms().prop_map(|terms| drafted(Act::ConsentGiven(terms))),
+        10 => restriction().prop_map(drafted),
+        6 => suppression().prop_map(drafted),
         1 => lift(select(SuppressionBasis::ALL)).prop_map(drafted),
-        1 => asked().prop_map(drafted),
-        3 => (any::<Index>(), prop::bool::weighted(0.2)).prop_map(|(which, all)| Draft::Confirms(which, all)),
-        1 => any::<Index>().prop_map(Draft::Repeats),
+        2 => any::<Index>().prop_map(Draft::Lifts),
+        3 => asked().prop_map(drafted),
+        6 => (any::<Index>(), prop::bool::weighted(0.2)).prop_map(|(which, all)| Draft::Confirms(which, all)),
+        2 => any::<Index>().prop_map(Draft::Repeats),
+        5 => checked(select(RegistryResult::ALL)).prop_map(drafted),
+        7 => failure(kinds).prop_map(drafted),
+        1 => Just(drafted(reached())),
+        6 => elsewhere().prop_map(Draft::Links),
+        2 => elsewhere().prop_map(Draft::Moves),
+        1 => elsewhere().prop_map(Draft::Unlinks),
+        1 => Just(former),
     ]
+    .boxed()
 }
 
 /// One act at any time, known by any clock, recorded at any time.
@@ -257,45 +359,142 @@ fn confirmation_of_all(requests: &[(&Event, &Terms)]) -> Act {
     })
 }
 
-pub(super) fn history(size: usize) -> impl Strategy<Value = (Vec<Event>, [Spelling; 2])> {
+/// What a history is made of.
+#[derive(Debug, Clone)]
+pub(super) struct Drafts {
+    drafts: Vec<(Draft, Event, bool, Option<Elsewhere>)>,
+    family: [Spelling; 2],
+    with_reports: bool,
+}
+
+pub(super) fn history(size: usize) -> BoxedStrategy<Drafts> {
     let shape = event_of(Just(Act::ConsentGiven(terms("offers"))));
-    let drafts = prop::collection::vec((draft(), shape, prop::bool::weighted(0.3)), 0..size);
-    (drafts, select(&FAMILIES[..])).prop_map(|(drafts, family)| {
+    let copied = prop::option::weighted(0.15, elsewhere());
+    let drafts = (draft(), shape, prop::bool::weighted(0.3), copied);
+    let drafts = prop::collection::vec(drafts, 0..size);
+    (drafts, select(&FAMILIES[..]), any::<bool>())
+        .prop_map(|(drafts, family, with_reports)| Drafts {
+            drafts,
+            family,
+            with_reports,
+        })
+        .boxed()
+}
+
+impl Drafts {
+    /// The events in the order in which they came, and the spellings of the address.
+    pub(super) fn at(self, pace: Pace) -> (Vec<Event>, [Spelling; 2]) {
         let mut events: Vec<Event> = Vec::new();
-        for (draft, mut event, other) in drafts {
+        let Self {
+            drafts,
+            family,
+            with_reports,
+        } = self;
+        for (draft, mut event, other, copied) in drafts {
+            if draft.is_report() && !with_reports {
+                continue;
+            }
             event.event_id = EventId(Uuid::from_u128(events.len() as u128 + 1));
             event.spelling = family[usize::from(other)];
-            match draft {
-                Draft::Act(act) => event.act = *act,
-                Draft::Confirms(which, all) => {
-                    let requests: Vec<_> = events.iter().filter_map(request).collect();
-                    if requests.is_empty() {
-                        continue;
-                    }
-                    let (asked, _) = which.get(&requests);
-                    event.spelling = asked.spelling;
-                    let same_address = |(other, _): &&(&Event, &Terms)| {
-                        other.spelling == asked.spelling
-                            && (all || other.event_id == asked.event_id)
-                    };
-                    let confirmed: Vec<_> = requests.iter().filter(same_address).copied().collect();
-                    event.act = confirmation_of_all(&confirmed);
-                }
-                Draft::Repeats(which) => {
-                    if events.is_empty() {
-                        continue;
-                    }
-                    let (event_id, recorded_at) = (event.event_id, event.recorded_at);
-                    event = Event {
-                        event_id,
-                        recorded_at,
-                        ..which.get(&events).clone()
-                    };
-                }
+            let Some(mut event) = drawn_up(draft, event, &events, pace) else {
+                continue;
+            };
+            if let Some(elsewhere) = copied.filter(|_| with_reports && is_copied(&event.act)) {
+                event.copied_from = event.copied_from.or(Some(elsewhere.other));
             }
             events.push(event);
         }
         (events, family)
+    }
+}
+
+/// The event of a draft; `None` if what it depends on did not happen.
+fn drawn_up(draft: Draft, mut event: Event, before: &[Event], pace: Pace) -> Option<Event> {
+    let number = 10_000 * (before.len() as u128 + 1);
+    let told = |mut elsewhere: Elsewhere| {
+        for (index, event) in (0..).zip(&mut elsewhere.past) {
+            pace.keep(event);
+            event.event_id = EventId(Uuid::from_u128(number + index));
+        }
+        elsewhere
+    };
+    match draft {
+        Draft::Act(act) => event.act = *act,
+        Draft::Confirms(which, all) => {
+            let requests: Vec<_> = before.iter().filter_map(request).collect();
+            if requests.is_empty() {
+                return None;
+            }
+            let (asked, _) = which.get(&requests);
+            event.spelling = asked.spelling;
+            event.copied_from = asked.copied_from;
+            let same_address = |(other, _): &&(&Event, &Terms)| {
+                other.spelling == asked.spelling
+                    && other.copied_from == asked.copied_from
+                    && (all || other.event_id == asked.event_id)
+            };
+            let confirmed: Vec<_> = requests.iter().filter(same_address).copied().collect();
+            event.act = confirmation_of_all(&confirmed);
+        }
+        Draft::Repeats(which) => {
+            if before.is_empty() {
+                return None;
+            }
+            pace.keep(&mut event);
+            return Some(Event {
+                event_id: event.event_id,
+                recorded_at: event.recorded_at,
+                ..which.get(before).clone()
+            });
+        }
+        Draft::Lifts(which) => {
+            let made: Vec<_> = before.iter().filter_map(suppressed).collect();
+            if made.is_empty() {
+                return None;
+            }
+            event.act = lifting(made[which.index(made.len())]);
+        }
+        Draft::Links(elsewhere) => event.act = told(elsewhere).linked(event.spelling),
+        Draft::Moves(elsewhere) => event.act = told(elsewhere).moved_here(),
+        Draft::Unlinks(elsewhere) => event.act = elsewhere.unlinked(),
+    }
+    pace.keep(&mut event);
+    Some(event)
+}
+
+/// Whether an act at a linked address is copied to this one.
+fn is_copied(act: &Act) -> bool {
+    match act {
+        Act::ConsentGiven(_)
+        | Act::ConsentRequested(_)
+        | Act::ConsentRequestDeferred(_)
+        | Act::Restricted(_)
+        | Act::Suppressed(_)
+        | Act::SuppressionLifted(_)
+        | Act::RegistryChecked(_) => true,
+        // Whether a confirmation is a copy follows from its request.
+        Act::ConsentConfirmed(_)
+        | Act::Linked(_)
+        | Act::IdentityChanged(_)
+        | Act::DeliveryFailed(_)
+        | Act::Reached(_) => false,
+    }
+}
+
+fn suppressed(event: &Event) -> Option<&Suppression> {
+    match &event.act {
+        Act::Suppressed(suppression) => Some(suppression),
+        _ => None,
+    }
+}
+
+fn lifting(suppression: &Suppression) -> Act {
+    Act::SuppressionLifted(Lift {
+        basis: suppression.basis,
+        scope: suppression.scope.clone(),
+        sender_id: suppression.sender_id.clone(),
+        lifts: None,
+        indication_method: None,
     })
 }
 

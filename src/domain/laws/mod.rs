@@ -1,13 +1,14 @@
 //! The ten laws of consent as properties over random histories, and a naive model to compare with.
 //!
 //! Each law stands alone: it says what must hold, not how the decision comes to it. Single cases
-//! with their expected reasons are in `decide_tests.rs`; storage and commands are not tested here.
+//! with their expected reasons are in `decide/tests`; storage and commands are not tested here.
 //! `PROPTEST_CASES` and `PROPTEST_RNG_SEED` widen the search; without them it is the same each time.
 //!
-//! [`acts`] has the laws 1 to 4, [`scopes`] 5 to 7, [`replay`] 8 to 10, [`verdicts`] what all
-//! decisions have in common and the comparison with the [`model`], [`explained`] that an explanation
-//! says what was decided. [`found`] and [`found_reports`] keep the smallest histories that once broke a
-//! law.
+//! [`acts`] has the laws 1 to 4, [`scopes`] 5 to 7, [`replay`] 8 to 10, [`linked`] what holds between
+//! the addresses of one person, [`timing`] when a deferred message may go, [`permits`] the two
+//! messages that need no consent of their own kind, [`verdicts`] what all decisions have in common
+//! and the comparison with the [`model`], [`explained`] that an explanation says what was decided.
+//! [`found`] and [`found_reports`] keep the smallest histories that once broke a law.
 
 mod acts;
 mod cases;
@@ -15,28 +16,39 @@ mod explained;
 mod found;
 mod found_reports;
 mod histories;
+mod linked;
 mod model;
+mod permits;
 mod replay;
+mod reports;
+mod rules;
 mod scopes;
+mod timing;
 mod verdicts;
 
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed};
+use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 use self::cases::Case;
 use self::histories::{confirmation_of, event_of, restriction, suppression};
 use self::model::{scope_covers, sender_covers};
+use self::reports::{checked, elsewhere, failure, named_with_a_stranger};
+use super::activity::Activity;
 use super::address::Spelling;
+use super::catalog::BusinessCatalog;
 use super::event::tests::{event, purpose, terms};
-use super::event::{Act, Event, Lift, Restriction, Scope, Suppression, Terms};
-use super::id::SenderId;
-use super::rules::tests::rules;
+use super::event::{Act, Declarations, Event, Lift, Restriction, Scope, Suppression, Terms};
+use super::id::{PurposeKey, SenderId};
+use super::place::Place;
+use super::rules::tests::rules as lenient_rules;
 use super::time::Timestamp;
 use super::vocabulary::{
-    ConsentType, Decision, EvidenceField, EvidenceFields, MessageClass, Reason, RestrictionKind,
-    SuppressionBasis, TimeSource,
+    AddressKind, ConsentType, Decision, EvidenceField, EvidenceFields, FailureKind, MessageClass,
+    Reason, RegistryResult, RestrictionKind, SuppressionBasis, TimeSource,
 };
 
 /// 512 cases each from one seed, unless proptest's own variables say otherwise.
@@ -57,6 +69,75 @@ fn config() -> Config {
         failure_persistence: None,
         ..default
     }
+}
+
+/// A history with a question, for tests elsewhere that need many of them.
+pub(crate) struct Drawn {
+    pub(crate) events: Vec<Event>,
+    pub(crate) activity: Activity,
+    pub(crate) purpose: PurposeKey,
+    pub(crate) class: MessageClass,
+    pub(crate) sender: Option<SenderId>,
+    pub(crate) at: Timestamp,
+}
+
+/// So many histories with their questions, from `base` on, the same each time. Every second of them
+/// has all the evidence that a policy may ask for, and nothing but consents.
+pub(crate) fn drawn_cases(count: usize, base: Timestamp) -> Vec<Drawn> {
+    let mut runner = TestRunner::new(config());
+    let mut draw = |index: usize| {
+        let mut case = cases::case_since(base)
+            .new_tree(&mut runner)
+            .unwrap()
+            .current();
+        if index.is_multiple_of(2) {
+            case.events.retain(|event| !terms_of(event).is_empty());
+            case.events.iter_mut().for_each(add_evidence);
+        }
+        Drawn {
+            activity: case.activity(),
+            events: case.events,
+            purpose: case.purpose,
+            class: case.class,
+            sender: case.sender,
+            at: case.at,
+        }
+    };
+    (0..count).map(&mut draw).collect()
+}
+
+fn add_evidence(event: &mut Event) {
+    let full = |terms: &mut Terms| {
+        terms.evidence = all_evidence();
+        terms.declarations = Declarations {
+            default_unticked: Some(true),
+            separate_from_terms: Some(true),
+            whatsapp_named: Some(true),
+            number_entered_by_subject: Some(true),
+        };
+    };
+    match &mut event.act {
+        Act::ConsentGiven(terms) => full(terms),
+        Act::ConsentConfirmed(confirmation) => {
+            confirmation
+                .requests
+                .iter_mut()
+                .for_each(|r| full(&mut r.terms));
+        }
+        _ => {}
+    }
+}
+
+/// Catalogues with the purposes, senders and notices that the drawn histories name.
+pub(crate) fn drawn_catalogs(count: usize) -> Vec<BusinessCatalog> {
+    let mut runner = TestRunner::new(config());
+    let mut draw = |_| rules::catalogs().new_tree(&mut runner).unwrap().current();
+    (0..count).map(&mut draw).collect()
+}
+
+fn all_evidence() -> EvidenceFields {
+    let fields = EvidenceField::ALL.iter().copied();
+    fields.fold(EvidenceFields::default(), EvidenceFields::with)
 }
 
 fn allows(case: &Case) -> bool {
@@ -120,10 +201,7 @@ fn on(time: Timestamp, act: Act) -> Event {
 fn full_consent(case: &Case) -> Terms {
     Terms {
         purposes: vec![case.purpose.clone()],
-        evidence: EvidenceField::ALL
-            .iter()
-            .copied()
-            .fold(EvidenceFields::default(), EvidenceFields::with),
+        evidence: all_evidence(),
         ..terms("offers")
     }
 }
@@ -145,7 +223,23 @@ fn consents_anew(case: &Case, time: Timestamp, source: TimeSource) -> Case {
 
 /// An act of a kind that can only take permission away, at any time.
 fn restricting() -> impl Strategy<Value = Event> {
-    prop_oneof![event_of(restriction()), event_of(suppression())]
+    let listed = Just(RegistryResult::Listed);
+    let moved = elsewhere().prop_map(|elsewhere| elsewhere.moved_here());
+    let stranger = select(AddressKind::ALL);
+    let stranger = stranger.prop_map(|kind| named_with_a_stranger(kind, Spelling::Verbatim));
+    prop_oneof![
+        4 => event_of(restriction()),
+        4 => event_of(suppression()),
+        2 => event_of(checked(listed)),
+        2 => event_of(failure(select(FailureKind::ALL))),
+        1 => event_of(moved),
+        1 => event_of(stranger),
+    ]
+}
+
+/// Whether an act may permit something, too: the confirmation of an opt-out needs an opt-out.
+fn is_confirmed(case: &Case) -> bool {
+    case.class == MessageClass::OptOutConfirmation
 }
 
 fn given(terms: impl Strategy<Value = Terms>) -> impl Strategy<Value = Act> {
@@ -163,6 +257,22 @@ fn terms_of(event: &Event) -> Vec<&Terms> {
     }
 }
 
+/// What may stand in the way of a message that the person consented to anew, and did not restrict.
+fn is_not_of_the_person(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::SenderHeld
+            | Reason::Suppressed
+            | Reason::PlatformStopped
+            | Reason::RegistryStale
+            | Reason::PlatformProhibited
+            | Reason::Unreachable
+            | Reason::QuietHours
+            | Reason::FrequencyCap
+            | Reason::PlatformLimited
+    )
+}
+
 /// Neither an inference nor an import.
 fn is_act_of_the_person(terms: &Terms) -> bool {
     !terms.is_import() && terms.consent_type != ConsentType::Implied
@@ -178,19 +288,20 @@ const fn voids(basis: SuppressionBasis) -> bool {
     )
 }
 
-/// A question of MARKETING with nothing known, under lenient rules.
+/// A question of the purpose's own class with nothing known, under lenient rules.
 fn question(key: &str) -> Case {
-    let rules = rules();
+    let rules = lenient_rules();
     let class = rules.catalog.purposes[key].message_class;
     Case {
-        sends: Vec::new(),
         events: Vec::new(),
         rules,
         purpose: purpose(key),
         class,
         sender: None,
         spelling: Spelling::Verbatim,
+        place: Place::default(),
         inbound: None,
+        sends: Vec::new(),
         at: Timestamp::from_micros(1_700_000_000),
     }
 }

@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use super::cases::{Case, case, no_policy};
 use super::histories::{asked, event_of, genuine_terms};
+use super::timing::due;
 use super::*;
+use crate::domain::decide::wanted;
 use crate::domain::facts::Facts;
 use crate::domain::id::{BusinessId, SubjectId};
 
@@ -63,6 +65,20 @@ proptest! {
         if case.class != MessageClass::ConsentRequest {
             prop_assert_eq!(case.and(asked).verdict(), case.verdict());
         }
+    }
+
+    #[test]
+    fn activity_that_no_one_asked_for_changes_nothing(case in prop_oneof![case(), due()]) {
+        let facts = Facts::fold(&case.events);
+        let question = case.question();
+        let wanted = wanted(&facts, &case.rules, &question, case.at);
+        // Without a sender there is no window of a sender.
+        let inbound = case.inbound.filter(|_| case.sender.is_some());
+        let all = Case { inbound, ..case.clone() };
+        let mut less = all.clone();
+        less.inbound = inbound.filter(|_| wanted.window_of.is_some());
+        less.sends.retain(|sent| wanted.sends_since.is_some_and(|since| sent.at >= since));
+        prop_assert_eq!(less.verdict(), all.verdict());
     }
 
     #[test]

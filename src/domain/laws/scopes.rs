@@ -44,7 +44,9 @@ proptest! {
     fn after_an_opt_out_of_everything_only_a_window_opened_later_lets_service_through(
         mut case in case(), before in -200..200_i64
     ) {
-        case.events.retain(|event| !matches!(event.act, Act::Restricted(_)));
+        case.events.retain(|event| {
+            !matches!(event.act, Act::Restricted(_) | Act::Linked(_) | Act::IdentityChanged(_))
+        });
         let everything = withdrawn(Scope::Everything);
         let time = Timestamp::from_micros(case.afterwards().as_micros() + 1);
         let mut after = Case { purpose: purpose("support"), class: MessageClass::Service, ..case.clone() }

@@ -5,6 +5,8 @@
 //! once per change and swapped whole, so that a check reads one consistent version without a lock.
 //! Nothing is ever removed: what is gone could not prove what was once consented to.
 
+#[cfg(test)]
+mod again;
 pub mod apply;
 mod decide;
 pub mod file;

@@ -35,4 +35,4 @@ pub mod decide;
 pub mod standing;
 
 #[cfg(test)]
-mod laws;
+pub(crate) mod laws;

@@ -175,7 +175,10 @@ pub(super) fn is_known(case: &Case, id: EventId) -> bool {
 fn the_histories_reach_every_reason() {
     let mut runner = TestRunner::new(config());
     let mut seen: BTreeMap<Reason, usize> = BTreeMap::new();
-    for _ in 0..1_500 {
+    for _ in 0..20_000 {
+        if seen.len() == Reason::ALL.len() {
+            break;
+        }
         for strategy in [case(), due()] {
             let verdict = strategy.new_tree(&mut runner).unwrap().current().verdict();
             *seen.entry(verdict.reasons()[0]).or_default() += 1;

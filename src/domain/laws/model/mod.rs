@@ -232,7 +232,8 @@ impl<'a> Now<'a> {
                     | SuppressionBasis::PlatformStop
                     | SuppressionBasis::PossibleRevocation
             );
-            covers && !ended && !lifted && !(by_the_person && self.is_confirmed_by(&overlay.time))
+            let overlooked = by_the_person && self.is_confirmed_by(&overlay.time);
+            covers && !ended && !lifted && !overlooked
         });
         holding.collect()
     }

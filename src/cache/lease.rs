@@ -1,24 +1,47 @@
-//! The lease: until when this instance may answer from what it holds in memory.
+//! The lease: until when this instance may answer from what it holds in memory, and the times that
+//! hang on its length.
 //!
-//! Today one instance serves a database, guarded by a lock: on SQLite the lock cannot be lost, so
-//! the lease never ends; on PostgreSQL it is held by a connection, and the lease says until when
-//! the last proof of holding it counts. Steady time only: see `clock`.
+//! On SQLite the process is alone and the lease has no end. On PostgreSQL it counts from before a
+//! renewal was sent that was committed durably (F2). Steady time only: see `clock`. Clocks of two
+//! machines are never compared; their rates may differ by ten percent, so who answers uses less than
+//! the length and who waits waits for more.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How long one proof counts, from before it was asked for.
-pub const TERM: Duration = Duration::from_secs(3);
+/// What a clock may be off, and a moment between looking at it and acting.
+const MOMENT: Duration = Duration::from_millis(50);
 
-/// The part of [`TERM`] that is used: clocks may run ten percent off, and a reader needs a moment
-/// between looking at the lease and answering.
-pub fn usable_term() -> Duration {
-    TERM * 9 / 10 - Duration::from_millis(50)
-}
+/// The length of an instance's leases, and what follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Term(pub Duration);
 
-/// How long whoever comes after a vanished instance waits, until that one's lease has ended.
-pub fn waiting_term() -> Duration {
-    TERM * 11 / 10 + Duration::from_millis(50)
+impl Term {
+    /// How long a renewal counts, from before it was sent.
+    pub fn usable(self) -> Duration {
+        (self.0 * 9 / 10).saturating_sub(MOMENT)
+    }
+
+    /// How long whoever restricts waits for an instance that says nothing, from its commit; and how
+    /// long a row must stand still before it may be taken away.
+    pub fn waiting(self) -> Duration {
+        self.0 * 11 / 10 + MOMENT
+    }
+
+    /// The period of looks (F1).
+    pub fn look(self) -> Duration {
+        self.0 / 30
+    }
+
+    /// The period of renewals (F2).
+    pub fn renewal(self) -> Duration {
+        self.0 / 6
+    }
+
+    /// How long one statement of the follower may take before another connection is tried.
+    pub fn limit(self) -> Duration {
+        self.0 / 4 - self.0 / 40
+    }
 }
 
 /// An instant until which facts in memory may be used.
@@ -26,21 +49,28 @@ pub fn waiting_term() -> Duration {
 pub struct Lease {
     /// Nanoseconds of steady time.
     until: AtomicU64,
+    term: Term,
 }
 
 impl Lease {
     /// Not yet given.
-    pub fn none() -> Self {
+    pub fn none(term: Term) -> Self {
         Self {
             until: AtomicU64::new(0),
+            term,
         }
     }
 
-    /// Without an end.
+    /// Without an end: nobody else writes to the ledger.
     pub fn endless() -> Self {
         Self {
             until: AtomicU64::new(u64::MAX),
+            term: Term(Duration::MAX / 2),
         }
+    }
+
+    pub fn is_endless(&self) -> bool {
+        self.until.load(Ordering::Acquire) == u64::MAX
     }
 
     /// Whether it holds at this instant of steady time.
@@ -48,10 +78,16 @@ impl Lease {
         nanos(steady) < self.until.load(Ordering::Acquire)
     }
 
-    /// Extends it on a proof that was asked for at `asked`. A later end is never shortened by this.
-    pub fn extend(&self, asked: Duration) {
+    /// What is left of it.
+    pub fn remaining(&self, steady: Duration) -> Duration {
+        let until = self.until.load(Ordering::Acquire);
+        Duration::from_nanos(until.saturating_sub(nanos(steady)))
+    }
+
+    /// F5: extends it on a renewal that was sent at `sent`. A later end is never shortened by this.
+    pub fn extend(&self, sent: Duration) {
         self.until
-            .fetch_max(nanos(asked + usable_term()), Ordering::AcqRel);
+            .fetch_max(nanos(sent + self.term.usable()), Ordering::AcqRel);
     }
 
     /// Ends it now.
@@ -68,23 +104,39 @@ fn nanos(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
+    const TERM: Term = Term(Duration::from_secs(3));
+
     #[test]
-    fn a_lease_counts_from_before_its_proof_was_asked_for() {
-        let lease = Lease::none();
-        let asked = Duration::from_secs(100);
-        assert!(!lease.is_valid(asked));
-        lease.extend(asked);
-        assert!(lease.is_valid(asked + usable_term() - Duration::from_nanos(1)));
-        assert!(!lease.is_valid(asked + usable_term()));
-        lease.extend(asked - Duration::from_secs(1));
-        assert!(lease.is_valid(asked + usable_term() - Duration::from_nanos(1)));
+    fn a_lease_counts_from_before_its_renewal_was_sent() {
+        let lease = Lease::none(TERM);
+        let sent = Duration::from_secs(100);
+        assert!(!lease.is_valid(sent) && !lease.is_endless());
+        lease.extend(sent);
+        let last = sent + TERM.usable() - Duration::from_nanos(1);
+        assert!(lease.is_valid(last) && !lease.is_valid(sent + TERM.usable()));
+        assert_eq!(lease.remaining(sent), TERM.usable());
+        assert_eq!(lease.remaining(sent + TERM.usable() * 2), Duration::ZERO);
+        lease.extend(sent - Duration::from_secs(1));
+        assert!(lease.is_valid(last));
         lease.end();
-        assert!(!lease.is_valid(asked));
+        assert!(!lease.is_valid(sent));
     }
 
     #[test]
-    fn a_successor_waits_longer_than_any_lease_lasts() {
-        assert!(waiting_term() > TERM && TERM > usable_term());
-        assert!(Lease::endless().is_valid(Duration::from_secs(u64::from(u32::MAX))));
+    fn whoever_waits_waits_longer_than_any_lease_lasts() {
+        for term in [
+            Term(Duration::from_millis(500)),
+            TERM,
+            Term(Duration::from_mins(1)),
+        ] {
+            // Ten percent off in both directions.
+            assert!(
+                term.waiting() * 10 / 11 > term.usable() * 10 / 9,
+                "{term:?}"
+            );
+            assert!(term.limit() < term.0 / 4 && term.renewal() * 3 < term.usable());
+        }
+        let endless = Lease::endless();
+        assert!(endless.is_endless() && endless.is_valid(Duration::from_secs(u64::from(u32::MAX))));
     }
 }

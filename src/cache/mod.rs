@@ -1,17 +1,28 @@
-//! Facts in memory, and the rules that make them safe to answer from.
+//! Facts in memory, and the protocol that makes them safe to answer from.
 //!
 //! The cache holds facts, never verdicts: facts change only by events, a verdict ages with the
 //! clock. One entry answers every purpose; a subject of which nothing is known is an entry too.
 //!
-//! The steps are named as in the coherence protocol. C1: without a valid lease nothing is answered.
-//! C2: an entry counts while it is not below its partition's floor. C3: facts that were loaded are
-//! used, and kept, only if no newer event of the partition has been applied meanwhile. F4: applying
-//! an event first raises `applied`, then touches the entry under its key's lock. Every insertion
-//! and removal is a comparison under that lock; nothing else writes to the map.
+//! The promise: once a restriction was acknowledged, no check that starts later, on any instance, is
+//! answered from before it. The steps are named as in the coherence protocol, which ARCHITECTURE
+//! tells and a model in the tests explores:
 //!
-//! Only the checking path reads from here: what is written is decided on what the ledger says.
+//! - C1 to C4, checking, here. C1: without a valid [`lease`] nothing is answered. C2: an entry counts
+//!   while it is of the history that is followed and not below its partition's floor. C3: facts that
+//!   were loaded ([`gather`]) are used, and kept, only if no newer event of the partition has been
+//!   applied meanwhile.
+//! - F0 to F5, following the ledger: [`follower`]. F4, applying, is here: first `applied` is raised,
+//!   then entries are dropped, each under its key's lock, then `finished` is raised.
+//! - W2 to W6, waiting until a restriction holds everywhere: [`confirm`].
+//!
+//! Every insertion and removal is a comparison under the key's lock; nothing else writes to the map.
+//! Only the checking path reads from here: what is written is decided on what the ledger says. Where
+//! a process is alone (SQLite) the lease has no end, and whoever commits applies it.
 
 pub mod activity;
+pub mod confirm;
+pub mod follower;
+mod gather;
 pub mod lease;
 
 use std::sync::Arc;
@@ -23,8 +34,13 @@ use moka::sync::Cache;
 use crate::clock::Clock;
 use crate::domain::facts::Facts;
 use crate::domain::id::SubjectId;
-use crate::ledger::{self, Ledger, Loaded, Offset, Partition, Position, SubjectRef, Version};
+use crate::ledger::following::{Changes, Offsets};
+use crate::ledger::{
+    self, Epoch, History, Ledger, Loaded, Offset, Partition, Position, SYSTEM, SubjectRef,
+    Timeline, Version,
+};
 use crate::telemetry::{CacheFill, Metrics};
+use gather::Gatherer;
 use lease::Lease;
 
 /// How often facts are loaded again because events of their partition were applied meanwhile.
@@ -43,10 +59,12 @@ pub struct Entry {
     pub partition: Partition,
     /// The facts hold every event of the partition up to here.
     pub as_of: Offset,
+    /// The history of the ledger that they are of.
+    pub epoch: Epoch,
 }
 
 impl Entry {
-    fn from_loaded(loaded: Loaded, partition: Partition) -> Self {
+    fn from_loaded(loaded: Loaded, partition: Partition, epoch: Epoch) -> Self {
         let as_of = loaded.as_of;
         match loaded.subject {
             None => Self {
@@ -55,6 +73,7 @@ impl Entry {
                 facts: Facts::default(),
                 partition,
                 as_of,
+                epoch,
             },
             Some(subject) => Self {
                 subject_id: Some(subject.subject_id),
@@ -62,13 +81,14 @@ impl Entry {
                 facts: subject.facts,
                 partition,
                 as_of,
+                epoch,
             },
         }
     }
 
-    /// Which of two entries of a subject knows more.
+    /// Which of two entries of a subject knows more. One of another history knows nothing.
     fn is_newer_than(&self, other: &Self) -> bool {
-        (self.version, self.as_of) > (other.version, other.as_of)
+        self.epoch != other.epoch || (self.version, self.as_of) > (other.version, other.as_of)
     }
 
     /// Roughly the bytes that the entry and its place in the map take.
@@ -94,12 +114,15 @@ pub enum Error {
 #[derive(Debug)]
 pub struct FactsCache {
     entries: Cache<[u8; 16], Arc<Entry>, foldhash::fast::RandomState>,
-    /// Per partition: events up to here have been applied to the entries.
+    /// Per partition: nothing that is older is taken in any more.
     applied: Box<[AtomicI64]>,
+    /// Per partition: everything that is older has been dropped; what other instances are told.
+    finished: Box<[AtomicI64]>,
     /// Per partition: entries older than this are not used.
     floor: Box<[AtomicI64]>,
     lease: Arc<Lease>,
-    ledger: Arc<dyn Ledger>,
+    gatherer: Gatherer,
+    history: History,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
 }
@@ -128,13 +151,21 @@ impl FactsCache {
             entries: observed.entry_count(),
             weight_bytes: observed.weighted_size(),
         });
+        let observed = Arc::downgrade(&lease);
+        let steady = Arc::clone(&clock);
+        metrics.observe_lease(move || {
+            let lease = observed.upgrade()?;
+            (!lease.is_endless()).then(|| lease.remaining(steady.steady()))
+        });
         let zeros = || (0..PARTITIONS).map(|_| AtomicI64::new(0)).collect();
         Self {
             entries,
             applied: zeros(),
+            finished: zeros(),
             floor: zeros(),
             lease,
-            ledger,
+            history: ledger.followed().clone(),
+            gatherer: Gatherer::new(ledger),
             clock,
             metrics,
         }
@@ -174,10 +205,11 @@ impl FactsCache {
 
     /// C1, before the cache is looked at: an instance that was paused between the two, the other
     /// way round, could answer from before the pause.
-    fn require_lease(&self) -> Result<(), Error> {
+    pub fn require_lease(&self) -> Result<(), Error> {
         if self.lease.is_valid(self.clock.steady()) {
             Ok(())
         } else {
+            self.metrics.refused_without_lease();
             Err(Error::LeaseLost)
         }
     }
@@ -187,6 +219,7 @@ impl FactsCache {
         let entry = self
             .entries
             .get(&subject.key)
+            .filter(|entry| entry.epoch == self.history.current())
             .filter(|entry| entry.as_of >= self.floor(subject.partition));
         match entry {
             Some(_) => self.metrics.cache_hit(),
@@ -205,15 +238,23 @@ impl FactsCache {
             let asked: Vec<SubjectRef> =
                 open.iter().map(|index| subjects[*index].clone()).collect();
             self.metrics.cache_load();
-            let loaded = self.ledger.facts(&asked).await?;
+            let loaded = match self.gatherer.load(&asked).await {
+                // Its connection is closed; another one may lead to the right history.
+                Err(error) if error.is_other_history() => {
+                    self.metrics.load_discarded();
+                    self.require_lease()?;
+                    continue;
+                }
+                loaded => loaded?,
+            };
             self.require_lease()?;
             let mut outrun = Vec::new();
-            for ((index, subject), loaded) in open.iter().zip(&asked).zip(loaded) {
-                let entry = Arc::new(Entry::from_loaded(loaded, subject.partition));
-                if entry.as_of >= self.applied(subject.partition) {
+            for ((index, subject), entry) in open.iter().zip(&asked).zip(loaded) {
+                if self.is_current(&entry) {
                     self.keep(subject, &entry);
                     result[*index] = Some(entry);
                 } else {
+                    self.metrics.load_discarded();
                     outrun.push(*index);
                 }
             }
@@ -228,12 +269,20 @@ impl FactsCache {
         Err(Error::Outrun)
     }
 
-    /// Keeps loaded facts unless something newer was applied or is there already.
+    /// C3: of the history that is followed, and no older than what was applied.
+    fn is_current(&self, entry: &Entry) -> bool {
+        entry.epoch == self.history.current()
+            && entry.as_of >= self.applied(entry.partition)
+            // Both of one moment: offsets of two histories are not compared.
+            && entry.epoch == self.history.current()
+    }
+
+    /// Takes facts in unless something newer was applied or is there already.
     fn keep(&self, subject: &SubjectRef, entry: &Arc<Entry>) {
         self.entries.entry(subject.key).and_compute_with(|known| {
-            let outdated = entry.as_of < self.applied(subject.partition);
-            let newer_known = known.is_some_and(|known| !entry.is_newer_than(known.value()));
-            if outdated || newer_known {
+            let known = known.as_ref().map(|known| known.value());
+            let newer_known = known.is_some_and(|known| !entry.is_newer_than(known));
+            if newer_known || !self.is_current(entry) {
                 self.metrics.cache_insert_rejected();
                 return Op::Nop;
             }
@@ -241,31 +290,104 @@ impl FactsCache {
         });
     }
 
-    /// Applies a commit of this instance: no check that starts after this answers from before it.
-    /// F4: first `applied`, so that a load which began earlier is refused, then the entry.
+    /// Takes in what was committed here. Where this process is alone that also applies it: no check
+    /// that starts later answers from before it. Among several only the follower applies, whoever
+    /// restricts waits for it, and this only spares the next check a load.
     pub fn committed(&self, subject: &SubjectRef, position: Position, entry: Entry) {
-        raise(&self.applied, position.partition, position.offset);
+        if self.lease.is_endless() {
+            raise(&self.applied, position.partition, position.offset);
+        }
         let entry = Arc::new(entry);
-        self.entries
-            .entry(subject.key)
-            .and_compute_with(|known| match known {
-                Some(known) if !entry.is_newer_than(known.value()) => Op::Nop,
-                _ => Op::Put(entry),
-            });
+        self.entries.entry(subject.key).and_compute_with(|known| {
+            let known = known.as_ref().map(|known| known.value());
+            if known.is_some_and(|known| !entry.is_newer_than(known)) {
+                return Op::Nop;
+            }
+            // Another commit may have been applied meanwhile, of this subject even.
+            match self.is_current(&entry) {
+                true => Op::Put(entry),
+                false => Op::Remove,
+            }
+        });
     }
 
-    /// Applies a commit of which only the position is known: an older entry is dropped.
+    /// Drops what is older than a commit of which only the place is known.
     pub fn observed(&self, subject: &SubjectRef, position: Position) {
-        raise(&self.applied, position.partition, position.offset);
+        if self.lease.is_endless() {
+            raise(&self.applied, position.partition, position.offset);
+        }
+        self.drop_older(&subject.key, position.offset);
+    }
+
+    fn drop_older(&self, key: &[u8; 16], than: Offset) {
         self.entries
-            .entry(subject.key)
+            .entry(*key)
             .and_compute_with(|known| match known {
-                Some(known) if known.value().as_of < position.offset => Op::Remove,
+                Some(known) if known.value().as_of < than => Op::Remove,
                 _ => Op::Nop,
             });
     }
 
-    /// Starts again from these heads: nothing older is used, whether cached or being loaded.
+    /// F4, by the follower alone: what the ledger has up to `heads`, and which subjects changed. First
+    /// `applied`, so that a load which began earlier is refused, then the entries.
+    pub(in crate::cache) fn apply(&self, heads: &Offsets, changes: &Changes) {
+        for (partition, head) in subjects_of(heads) {
+            raise(&self.applied, partition, head);
+        }
+        match changes {
+            Changes::Subjects(changed) => {
+                for one in changed {
+                    self.drop_older(&one.key, one.offset);
+                }
+            }
+            Changes::Many => {
+                for (partition, head) in subjects_of(heads) {
+                    if self.finished(partition) < head {
+                        raise(&self.floor, partition, head);
+                    }
+                }
+            }
+        }
+        for (partition, head) in subjects_of(heads) {
+            raise(&self.finished, partition, head);
+        }
+    }
+
+    /// The catalogue follows the system partition up to here.
+    pub(in crate::cache) fn applied_system(&self, offset: Offset) {
+        self.applied[usize::from(SYSTEM.0)].store(offset.0, Ordering::Release);
+        self.finished[usize::from(SYSTEM.0)].store(offset.0, Ordering::Release);
+    }
+
+    /// Another history begins, with these heads: nothing of the one before is used any more.
+    pub(in crate::cache) fn enter(&self, timeline: Timeline, heads: &Offsets) {
+        // While the offsets of two histories are told apart by nothing, nothing is taken in.
+        for (partition, _) in subjects_of(heads) {
+            let index = usize::from(partition.0);
+            self.applied[index].store(i64::MAX, Ordering::Release);
+        }
+        self.history.enter(timeline);
+        self.entries.invalidate_all();
+        for (partition, head) in subjects_of(heads) {
+            let index = usize::from(partition.0);
+            self.floor[index].store(head.0, Ordering::Release);
+            self.finished[index].store(head.0, Ordering::Release);
+            self.applied[index].store(head.0, Ordering::Release);
+        }
+    }
+
+    /// What other instances are told: everything older has been dropped.
+    pub(in crate::cache) fn all_finished(&self) -> Offsets {
+        let offsets = self.finished.iter();
+        Offsets(
+            offsets
+                .map(|offset| Offset(offset.load(Ordering::Acquire)))
+                .collect(),
+        )
+    }
+
+    /// Starts again from these heads: nothing older is used, whether cached or being loaded. Where
+    /// this process is alone.
     pub fn restart_from(&self, heads: &[Position]) {
         for head in heads {
             raise(&self.applied, head.partition, head.offset);
@@ -273,20 +395,31 @@ impl FactsCache {
         }
     }
 
-    /// Whether the ledger has less than was applied already: history was lost.
-    pub fn is_ahead_of(&self, heads: &[Position]) -> bool {
-        heads
-            .iter()
-            .any(|head| head.offset < self.applied(head.partition))
+    /// Whether what memory holds of a subject is at least as fresh as this offset of its partition.
+    pub fn covers(&self, subject: &SubjectRef, offset: Offset) -> bool {
+        self.finished(subject.partition) >= offset
+            || self
+                .entries
+                .get(&subject.key)
+                .is_some_and(|entry| entry.epoch == self.history.current() && entry.as_of >= offset)
     }
 
-    /// Events of a partition up to here have been applied.
+    fn finished(&self, partition: Partition) -> Offset {
+        Offset(self.finished[usize::from(partition.0)].load(Ordering::Acquire))
+    }
+
+    /// No facts are taken in that lack an event of the partition up to here.
     pub fn applied(&self, partition: Partition) -> Offset {
         Offset(self.applied[usize::from(partition.0)].load(Ordering::Acquire))
     }
 
     fn floor(&self, partition: Partition) -> Offset {
         Offset(self.floor[usize::from(partition.0)].load(Ordering::Acquire))
+    }
+
+    /// The history that is followed.
+    pub fn epoch(&self) -> Epoch {
+        self.history.current()
     }
 
     pub fn lease(&self) -> &Arc<Lease> {
@@ -297,6 +430,14 @@ impl FactsCache {
     pub fn run_pending_evictions(&self) {
         self.entries.run_pending_tasks();
     }
+}
+
+/// All partitions but the system's, which the catalogue follows.
+fn subjects_of(heads: &Offsets) -> impl Iterator<Item = (Partition, Offset)> + '_ {
+    heads
+        .each()
+        .filter(|(partition, _)| *partition != SYSTEM)
+        .take(PARTITIONS - 1)
 }
 
 fn raise(offsets: &[AtomicI64], partition: Partition, offset: Offset) {

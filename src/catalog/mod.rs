@@ -19,7 +19,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
-use crate::cache::lease::Lease;
+use crate::cache::confirm::{Committed, Confirming};
+use crate::cache::follower::SystemFold;
 use crate::clock::Clock;
 use crate::domain::catalog::{Business, BusinessCatalog, Notice, Purpose, Sender};
 use crate::domain::id::{BusinessId, NoticeRef, PurposeKey, SenderId};
@@ -27,7 +28,7 @@ use crate::domain::policy::Policy;
 use crate::domain::rules::Rules;
 use crate::domain::time::Timestamp;
 use crate::keys::{BusinessKeys, Keyring};
-use crate::ledger::{self, Ledger, Offset};
+use crate::ledger::{self, Epoch, Ledger, Offset, Position, SYSTEM, SystemRecord};
 use crate::policy;
 use fold::{Change, Snapshot};
 use validate::Fault;
@@ -60,8 +61,8 @@ pub enum Error {
     NotFound { what: String },
     #[error("the catalogue changed too often at the same time")]
     Contended,
-    #[error("this instance has lost its lease: the change may be made, and is not confirmed")]
-    LeaseLost,
+    #[error("the change may be made, and whether every instance has applied it is not known")]
+    Unconfirmed,
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
     #[error("the policy that the ledger holds does not read: {0}")]
@@ -83,10 +84,12 @@ pub struct Catalog {
     clock: Arc<dyn Clock>,
     keyring: Arc<Keyring>,
     clock_tolerance: Duration,
-    lease: Arc<Lease>,
+    confirming: Confirming,
     snapshot: ArcSwap<Snapshot>,
-    /// One change or catching up at a time: the fold goes in the order of offsets.
+    /// One change or reading through at a time.
     following: Mutex<()>,
+    /// Held while the fold goes on, never across a wait: the follower must not wait for a change.
+    folding: std::sync::Mutex<()>,
 }
 
 impl Catalog {
@@ -96,7 +99,7 @@ impl Catalog {
         clock: Arc<dyn Clock>,
         keyring: Arc<Keyring>,
         clock_tolerance: Duration,
-        lease: Arc<Lease>,
+        confirming: Confirming,
     ) -> Result<Self, Error> {
         let snapshot = ArcSwap::from_pointee(Snapshot::default());
         let following = Mutex::new(());
@@ -105,9 +108,10 @@ impl Catalog {
             clock,
             keyring,
             clock_tolerance,
-            lease,
+            confirming,
             snapshot,
             following,
+            folding: std::sync::Mutex::default(),
         };
         catalog.catch_up().await?;
         Ok(catalog)
@@ -165,18 +169,27 @@ impl Catalog {
     }
 
     async fn follow(&self) -> Result<(), Error> {
-        let mut snapshot = Snapshot::clone(&self.snapshot.load());
-        let before = snapshot.applied;
         loop {
-            let page = self.ledger.system_after(snapshot.applied, PAGE).await?;
+            let page = self.ledger.system_after(self.applied(), PAGE).await?;
             if page.is_empty() {
-                break;
+                return Ok(());
             }
-            for record in &page {
-                snapshot.apply(record)?;
-            }
+            self.fold(Start::Here, &page)?;
         }
-        if snapshot.applied != before {
+    }
+
+    /// Goes on from what is applied, or from the beginning, and swaps the result in.
+    fn fold(&self, start: Start, records: &[SystemRecord]) -> Result<(), Error> {
+        let _folding = self.folding.lock().expect("no holder of this lock panics");
+        let mut snapshot = match start {
+            Start::Here => Snapshot::clone(&self.snapshot.load()),
+            Start::Beginning => Snapshot::default(),
+        };
+        let before = snapshot.applied;
+        for record in records.iter().filter(|record| record.offset > before) {
+            snapshot.apply(record)?;
+        }
+        if start == Start::Beginning || snapshot.applied != before {
             snapshot.compile(&self.keyring, self.clock_tolerance);
             self.snapshot.store(Arc::new(snapshot));
         }
@@ -188,7 +201,8 @@ impl Catalog {
         &self,
         decide: impl Fn(&Snapshot, Timestamp) -> Result<(Option<Change>, T), Error>,
     ) -> Result<T, Error> {
-        let _following = self.following.lock().await;
+        let following = self.following.lock().await;
+        let epoch = self.ledger.followed().current();
         // What is in memory may be older than a change that committed and did not say so: what is
         // already as wanted must be so in the ledger.
         self.follow().await?;
@@ -197,7 +211,10 @@ impl Catalog {
             let now = self.clock.now();
             let (change, result) = decide(&snapshot, now)?;
             let Some(change) = change else {
-                return self.while_serving(result);
+                // Somebody made it so, and may not have been told yet that it holds everywhere.
+                drop(following);
+                self.confirmed(epoch, snapshot.applied).await?;
+                return Ok(result);
             };
             let body = change.to_json();
             let appended = self
@@ -206,22 +223,29 @@ impl Catalog {
                 .await?;
             // Also after a success: what is applied is what the ledger holds, never our copy of it.
             self.follow().await?;
-            if appended.is_some() {
-                return self.while_serving(result);
+            if let Some(offset) = appended {
+                drop(following);
+                self.confirmed(epoch, offset).await?;
+                return Ok(result);
             }
         }
         Err(Error::Contended)
     }
 
-    /// A change may be acknowledged only while this instance serves: after that another one may
-    /// answer from before it.
-    fn while_serving<T>(&self, result: T) -> Result<T, Error> {
-        let valid = self.lease.is_valid(self.clock.steady());
-        if valid {
-            Ok(result)
-        } else {
-            Err(Error::LeaseLost)
-        }
+    /// Every change is acknowledged only when all instances have applied it: holding a sender and
+    /// ending older consents must be honoured everywhere, and the others do no harm by waiting too.
+    async fn confirmed(&self, epoch: Epoch, offset: Offset) -> Result<(), Error> {
+        let position = Position {
+            partition: SYSTEM,
+            offset,
+        };
+        let committed = Committed {
+            positions: Some(&[position]),
+            epoch,
+            at: self.clock.steady(),
+        };
+        let confirmed = self.confirming.confirmed(committed).await;
+        confirmed.map(|_| ()).map_err(|_| Error::Unconfirmed)
     }
 
     /// Creates a business, or finds that it exists as given.
@@ -341,6 +365,33 @@ impl Catalog {
     /// The position up to which this catalogue follows the system partition.
     pub fn applied(&self) -> Offset {
         self.snapshot.load().applied
+    }
+}
+
+/// Where a fold begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Here,
+    Beginning,
+}
+
+impl SystemFold for Catalog {
+    fn applied(&self) -> Offset {
+        Self::applied(self)
+    }
+
+    fn apply(
+        &self,
+        records: &[SystemRecord],
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.fold(Start::Here, records)?)
+    }
+
+    fn replace(
+        &self,
+        records: &[SystemRecord],
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.fold(Start::Beginning, records)?)
     }
 }
 

@@ -20,6 +20,18 @@ pub(super) enum LedgerCommand {
 Example:
   consentgate ledger replay --check --database sqlite:consentgate.db")]
     Replay(Box<ReplayArgs>),
+    /// Take a ledger that lost commits as it is, so that the instances that stopped answering go on.
+    /// Restore what was lost first if you can: opt-outs that are gone do not hold.
+    #[command(after_help = "\
+Example:
+  consentgate ledger accept-history --database postgres://gate@db/consentgate")]
+    AcceptHistory(Box<AcceptArgs>),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AcceptArgs {
+    #[command(flatten)]
+    flags: Flags,
 }
 
 #[derive(Debug, Args)]
@@ -65,7 +77,32 @@ pub(super) fn ledger(
     command: LedgerCommand,
     output: &mut Output,
 ) -> anyhow::Result<Exit> {
-    let LedgerCommand::Replay(args) = command;
+    match command {
+        LedgerCommand::Replay(args) => replay(runtime, &args, output),
+        LedgerCommand::AcceptHistory(args) => accept_history(runtime, &args, output),
+    }
+}
+
+fn accept_history(
+    runtime: &Runtime,
+    args: &AcceptArgs,
+    output: &mut Output,
+) -> anyhow::Result<Exit> {
+    let Loaded { config, .. } = Config::from_process(&args.flags)?;
+    let lost = runtime.block_on(Box::pin(server::accept_history(&config)))?;
+    match output.format {
+        Format::Table => match &lost {
+            Some(lost) => output.text(format_args!("accepted without {lost}"))?,
+            None => output.text(format_args!(
+                "nothing was known to be lost: accepted as it is"
+            ))?,
+        },
+        Format::Json => output.json(&Object::new().maybe("lost", lost))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn replay(runtime: &Runtime, args: &ReplayArgs, output: &mut Output) -> anyhow::Result<Exit> {
     anyhow::ensure!(
         args.check,
         "`ledger replay` only compares so far: say so with `--check`"

@@ -96,6 +96,13 @@ impl Config {
                 MS,
                 Duration::from_mins(1),
             ),
+            (
+                "lease",
+                self.lease,
+                Duration::from_millis(500),
+                Duration::from_mins(1),
+            ),
+            ("unready_after", self.unready_after, Duration::ZERO, DAY),
             ("metrics_interval", self.metrics_interval, 100 * MS, DAY),
         ];
         let sizes = [

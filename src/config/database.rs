@@ -101,6 +101,33 @@ impl Value for Database {
     }
 }
 
+/// A PostgreSQL, where a second way to one may be named.
+impl Value for Option<Postgres> {
+    const EXPECTED: &'static str = "`postgres://USER@HOST/DATABASE`";
+    const PLACEHOLDER: &'static str = "URL";
+    const SECRET: bool = true;
+
+    fn parse(text: &str) -> Option<Self> {
+        match Database::parse(text)? {
+            Database::Postgres(url) => Some(Some(Postgres(url))),
+            Database::Sqlite(_) => None,
+        }
+    }
+
+    fn show(&self) -> Option<String> {
+        let url = self.as_ref()?;
+        Database::Postgres(url.0.clone()).show()
+    }
+
+    fn unset() -> Option<Self> {
+        Some(None)
+    }
+}
+
+/// The address of a PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postgres(pub Secret);
+
 /// Hides everything that could be a password; in doubt it hides too much.
 fn without_password(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));

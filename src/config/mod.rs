@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use database::{Database, Secret};
+pub use database::{Database, Postgres, Secret};
 pub use flags::Flags;
 pub use given::SettingsFile;
 pub use load::Loaded;
@@ -94,6 +94,21 @@ settings! {
         database_acquire_timeout: Duration = value("2s"),
         /// Longest time one statement may run. After it the database gives up and the call fails.
         statement_timeout: Duration = value("5s"),
+    }
+
+    "Several instances" {
+        /// How long an instance may answer from memory without hearing from the database, and about
+        /// how long an opt-out waits for an instance that vanished. Only with PostgreSQL. From 500ms
+        /// to 1m.
+        lease: Duration = value("3s"),
+        /// How long the lease may be lost before the health service reports `NOT_SERVING`.
+        unready_after: Duration = value("1s"),
+        /// Let instances tell each other by `NOTIFY` that there is something to look at. Without it
+        /// an opt-out waits about a tenth of a second longer.
+        hints: bool = value("true"),
+        /// Where the ledger is followed, if `database` leads through a connection pooler: straight to
+        /// the primary, `postgres://USER:PASSWORD@HOST/DATABASE`. Unset, as `database`.
+        follower_database: Option<Postgres> = unset("postgres://USER:PASSWORD@HOST/DATABASE"),
     }
 
     "Keys" {

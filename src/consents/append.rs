@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::payload::Payload;
 use super::{Consents, Error, Recipient, new_id};
 use crate::cache::Entry;
+use crate::cache::confirm::{Committed, Confirmation};
 use crate::catalog::Compiled;
 use crate::domain::address::Spelling;
 use crate::domain::event::{Act, Event, SCHEMA};
@@ -20,8 +21,8 @@ use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::TimeSource;
 use crate::keys::Place;
 use crate::ledger::{
-    Append, Appended, Idempotency, Part, Position, Rpc, StoredAnswer, Subject, SubjectRef, Touch,
-    Version,
+    Append, Appended, Epoch, Idempotency, Part, Position, Rpc, StoredAnswer, Subject, SubjectRef,
+    Touch, Version,
 };
 
 /// How often a write is decided again because somebody else wrote the same subject.
@@ -63,6 +64,8 @@ pub(super) struct Written<A> {
     pub answer: A,
     /// The asked address's first.
     pub positions: Vec<Position>,
+    /// That it holds on every instance, where it restricts or repeats what did.
+    pub confirmation: Confirmation,
 }
 
 /// An address of a person as a write found it.
@@ -125,13 +128,28 @@ impl Consents {
         prepared: Vec<Prepared<'_>>,
         answer: A,
     ) -> Result<Option<Written<A>>, Error> {
+        let epoch = self.0.ledger.followed().current();
         match self.append_once(write, &prepared, &answer).await? {
             Appended::At(positions) => {
+                let at = self.0.clock.steady();
+                let restricts = prepared.iter().any(|one| one.event.act.restricts());
                 for (one, position) in prepared.into_iter().zip(&positions) {
-                    self.tell_cache(one, *position);
+                    self.tell_cache(one, *position, epoch);
                 }
-                self.still_serving()?;
-                Ok(Some(Written { answer, positions }))
+                let committed = Committed {
+                    positions: Some(&positions),
+                    epoch,
+                    at,
+                };
+                let confirmation = match restricts {
+                    true => self.0.confirming.confirmed(committed).await?,
+                    false => Confirmation::NOT_NEEDED,
+                };
+                Ok(Some(Written {
+                    answer,
+                    positions,
+                    confirmation,
+                }))
             }
             Appended::VersionChanged => Ok(None),
             Appended::KeyUsed => {
@@ -256,7 +274,7 @@ impl Consents {
         Ok(self.0.ledger.append(&append).await?)
     }
 
-    fn tell_cache(&self, appended: Prepared<'_>, position: Position) {
+    fn tell_cache(&self, appended: Prepared<'_>, position: Position, epoch: Epoch) {
         let Prepared { found, .. } = appended;
         let entry = Entry {
             subject_id: Some(found.subject_id),
@@ -264,15 +282,9 @@ impl Consents {
             facts: found.facts,
             partition: position.partition,
             as_of: position.offset,
+            epoch,
         };
         self.0.cache.committed(&found.subject, position, entry);
-    }
-
-    /// A commit may be acknowledged only while this instance serves: after that another one could
-    /// answer from before it. The caller repeats with the same key.
-    fn still_serving(&self) -> Result<(), Error> {
-        let valid = self.0.cache.lease().is_valid(self.0.clock.steady());
-        if valid { Ok(()) } else { Err(Error::LeaseLost) }
     }
 
     /// The answer of an earlier call with this key and content. Another content is an error.
@@ -284,11 +296,13 @@ impl Consents {
         let Some(key) = write.key else {
             return Ok(None);
         };
+        let epoch = self.0.ledger.followed().current();
         let found = self
             .0
             .ledger
             .answer(write.business, write.rpc, &key.key_hash, touch)
             .await?;
+        let at = self.0.clock.steady();
         let Some(StoredAnswer {
             content_hash,
             answer,
@@ -306,10 +320,24 @@ impl Consents {
             ))
         })?;
         self.observed_everywhere(write, position).await?;
-        self.still_serving()?;
+        // W6: the first call may have ended before it knew. Where the linked addresses' events lie is
+        // not kept, so everything up to now is waited for.
+        let confirmation = match touch {
+            Touch::Yes => {
+                let positions = None;
+                let committed = Committed {
+                    positions,
+                    epoch,
+                    at,
+                };
+                self.0.confirming.confirmed(committed).await?
+            }
+            Touch::No => Confirmation::NOT_NEEDED,
+        };
         Ok(Some(Written {
             answer,
             positions: vec![position],
+            confirmation,
         }))
     }
 

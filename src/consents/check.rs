@@ -74,6 +74,8 @@ impl Consents {
     /// Decides on one recipient.
     pub async fn check(&self, asked: &Asked, address: &Address) -> Result<Checked, Error> {
         let at = self.now();
+        // C1: the catalogue is read from memory, too.
+        self.0.cache.require_lease()?;
         let compiled = self.compiled_for(asked).await?;
         let question = resolve_question(&compiled, asked)?;
         let subject = self.subject_ref(&asked.business, &compiled.keys, address);
@@ -103,6 +105,7 @@ impl Consents {
         addresses: &[Address],
     ) -> Result<BatchChecked, Error> {
         let at = self.now();
+        self.0.cache.require_lease()?;
         let compiled = self.compiled_for(asked).await?;
         let question = resolve_question(&compiled, asked)?;
         let mut subjects = Vec::with_capacity(addresses.len());
@@ -335,8 +338,7 @@ impl Consents {
         let wanted = |partition: Partition| proven(positions, partition);
         let cache = &self.0.cache;
         let covered = subjects.iter().all(|subject| {
-            wanted(subject.partition)
-                .is_none_or(|offset| cache.applied(subject.partition) >= offset)
+            wanted(subject.partition).is_none_or(|offset| cache.covers(subject, offset))
         });
         if covered {
             return Ok(cache.facts_of_many(subjects).await?);

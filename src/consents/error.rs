@@ -1,5 +1,6 @@
 //! What can go wrong with a use case, by what the caller can do about it.
 
+use crate::cache::confirm::Unconfirmed;
 use crate::{cache, catalog, ledger};
 
 /// One fault of a request: which field, the machine-readable reason, and a sentence.
@@ -58,6 +59,9 @@ pub enum Error {
     /// Try again: facts in memory may not be used.
     #[error("the lease is lost: whether facts are current cannot be told")]
     LeaseLost,
+    /// Repeat with the same idempotency key: it is committed, and may not hold everywhere yet.
+    #[error("{0}")]
+    Unconfirmed(#[from] Unconfirmed),
     /// Try again: what was asked for is fresher than what this ledger has.
     #[error("the ledger has not yet what the consistency token proves")]
     NotYetFresh,
@@ -111,7 +115,7 @@ impl From<catalog::Error> for Error {
         match error {
             catalog::Error::Ledger(error) => error.into(),
             catalog::Error::Contended => Self::Contended,
-            catalog::Error::LeaseLost => Self::LeaseLost,
+            catalog::Error::Unconfirmed => Self::Unconfirmed(Unconfirmed),
             other => Self::Internal(Box::new(other)),
         }
     }

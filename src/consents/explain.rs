@@ -51,6 +51,7 @@ impl Consents {
     pub async fn explain(&self, request: &ExplainRequest) -> Result<Explained, Error> {
         let asked = &request.asked;
         let address = &request.recipient.address;
+        self.0.cache.require_lease()?;
         let required = self.required(&asked.consistency).await?;
         let compiled = self.compiled_for(asked).await?;
         let question = resolve_question(&compiled, asked)?.about(address);

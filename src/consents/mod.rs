@@ -37,6 +37,7 @@ use zeroize::Zeroizing;
 
 use crate::cache::FactsCache;
 use crate::cache::activity::ActivityCache;
+use crate::cache::confirm::Confirming;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::domain::address::{Address, MatchKey};
@@ -61,6 +62,8 @@ pub struct Consents(Arc<Parts>);
 pub struct Parts {
     pub ledger: Arc<dyn Ledger>,
     pub cache: Arc<FactsCache>,
+    /// Asked before a restriction is acknowledged.
+    pub confirming: Confirming,
     pub activity: Arc<ActivityCache>,
     pub catalog: Arc<Catalog>,
     /// By which opt-outs and confirmations are recognised in messages.

@@ -137,14 +137,13 @@ impl Consents {
         Ok(self.restricted(written))
     }
 
-    /// This instance has applied it before it gets here, and it is the only one.
     pub(super) fn restricted(&self, written: Written<Restrictive>) -> WithdrawAnswer {
         WithdrawAnswer {
             event_id: written.answer.event_id,
             effective_at: written.answer.effective_at,
             token: self.token_at(&written.positions),
-            instances_confirmed: 1,
-            waited: Duration::ZERO,
+            instances_confirmed: written.confirmation.instances,
+            waited: written.confirmation.waited,
         }
     }
 }

@@ -53,6 +53,13 @@ pub fn of(error: &Error) -> Status {
             "this instance cannot tell whether its facts are current; do not send",
             RETRY_LATER,
         ),
+        Error::Unconfirmed(_) => retry(
+            Code::Unavailable,
+            "NOT_CONFIRMED",
+            "it is committed, and whether every instance has applied it is not known yet: repeat it \
+             with the same idempotency key",
+            RETRY_SOON,
+        ),
         Error::NotYetFresh => retry(
             Code::Unavailable,
             "NOT_YET_FRESH",
@@ -87,12 +94,12 @@ pub fn of_catalog(error: catalog::Error, resource: &str) -> Status {
             "others changed the catalogue all the time, and this change was not made: repeat it",
             RETRY_SOON,
         ),
-        catalog::Error::LeaseLost => retry(
+        catalog::Error::Unconfirmed => retry(
             Code::Unavailable,
-            "LEASE_LOST",
-            "this instance has lost the right to serve; a change may have been made: read the \
-             resource back before repeating it",
-            RETRY_LATER,
+            "NOT_CONFIRMED",
+            "the change is committed, and whether every instance has applied it is not known yet: \
+             repeat it",
+            RETRY_SOON,
         ),
         catalog::Error::Ledger(_) | catalog::Error::Policy(_) => match error.into() {
             Error::Unavailable { source } => unreachable_ledger(
@@ -300,7 +307,7 @@ mod tests {
         let lost = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
         for (error, code, advice) in [
             (catalog::Error::Contended, Code::Aborted, "repeat it"),
-            (catalog::Error::LeaseLost, Code::Unavailable, "read"),
+            (catalog::Error::Unconfirmed, Code::Unavailable, "repeat"),
             (
                 catalog::Error::Ledger(crate::ledger::Error::Unavailable(lost.into())),
                 Code::Unavailable,

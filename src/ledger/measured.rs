@@ -9,8 +9,8 @@ use async_trait::async_trait;
 
 use super::activity::{ActivityStore, Kind};
 use super::{
-    Append, Appended, Error, Ledger, Loaded, Meta, Offset, Partition, Position, Recorded, Rpc,
-    StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord, Touch,
+    Append, Appended, Error, History, Ledger, Loaded, Meta, Offset, Partition, Position, Recorded,
+    Rpc, StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord, Touch,
 };
 use crate::domain::activity::{Activity, Sent, Wanted};
 use crate::domain::id::{BusinessId, EventId, SenderId, SubjectId};
@@ -173,6 +173,10 @@ impl Ledger for Measured<dyn Ledger> {
 
     async fn set_key_check(&self, value: &str) -> Result<(), Error> {
         self.within(self.inner.set_key_check(value)).await
+    }
+
+    fn followed(&self) -> &History {
+        self.inner.followed()
     }
 
     async fn ping(&self) -> Result<(), Error> {

@@ -12,6 +12,8 @@
 //! a phone number: addresses arrive as keyed hashes, everything personal arrives sealed.
 
 pub mod activity;
+pub mod following;
+pub mod history;
 pub mod measured;
 pub mod postgres;
 pub mod replay;
@@ -19,6 +21,7 @@ mod row;
 pub mod sqlite;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -26,6 +29,8 @@ use crate::domain::event::Event;
 use crate::domain::facts::Facts;
 use crate::domain::id::{BusinessId, SubjectId};
 use crate::domain::time::Timestamp;
+
+pub use history::{Epoch, History, Timeline};
 
 /// The partition that holds the catalogue and the policy.
 pub const SYSTEM: Partition = Partition(0);
@@ -261,6 +266,31 @@ pub enum Error {
 }
 
 impl Error {
+    /// A row does not read back: nobody else's fault.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Corrupt { .. })
+    }
+
+    /// The answer came from another history than the one that is followed, and was discarded.
+    pub fn is_other_history(&self) -> bool {
+        match self {
+            Self::Unavailable(source) => source.is::<history::OtherHistory>(),
+            Self::Corrupt { .. } | Self::Rejected(_) => false,
+        }
+    }
+
+    /// The same error for everybody who shared a statement.
+    pub fn shared(error: Arc<Self>) -> Self {
+        match error.as_ref() {
+            Self::Unavailable(source) => match source.downcast_ref::<history::OtherHistory>() {
+                Some(other) => Self::Unavailable((*other).into()),
+                None => Self::Unavailable(Shared(error).into()),
+            },
+            Self::Corrupt { table, key, fault } => Self::corrupt(table, key, fault),
+            Self::Rejected(_) => Self::Rejected(Shared(error).into()),
+        }
+    }
+
     fn corrupt(table: &'static str, key: impl fmt::Display, fault: impl fmt::Display) -> Self {
         Self::Corrupt {
             table,
@@ -269,6 +299,11 @@ impl Error {
         }
     }
 }
+
+/// An error that several wait for.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Shared(Arc<Error>);
 
 /// A place to keep events. Every method is one statement or one transaction.
 #[async_trait]
@@ -337,6 +372,9 @@ pub trait Ledger: Send + Sync + fmt::Debug + 'static {
 
     /// Writes the key check value if there is none; the one that holds is in [`Meta`] afterwards.
     async fn set_key_check(&self, value: &str) -> Result<(), Error>;
+
+    /// The history that answers are held to: one of another is `Unavailable`.
+    fn followed(&self) -> &History;
 
     /// Whether the ledger can be reached.
     async fn ping(&self) -> Result<(), Error>;

@@ -6,10 +6,10 @@
 //! [`Server`] that the binary starts, on port 0.
 
 mod example;
-mod keeper;
 mod listener;
 mod open;
 mod sweeper;
+mod watch;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -23,6 +23,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::FactsCache;
 use crate::cache::activity::ActivityCache;
+use crate::cache::confirm::Confirming;
+use crate::cache::follower::{self, Follower, Running};
+use crate::cache::lease::Term;
 use crate::catalog::{self, Catalog};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
@@ -36,17 +39,19 @@ use crate::ledger::measured::Measured;
 use crate::ledger::{self, Ledger, OpenError};
 use crate::policy;
 use crate::telemetry::{self, Metrics, Telemetry};
-use keeper::Keeper;
 use listener::Connections;
 use sweeper::Sweeper;
+use watch::Watch;
 
-pub use open::{migrate, open_ledger};
+pub use open::{accept_history, migrate, open_ledger};
 
 /// Why the server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error("the ledger cannot be followed: {0}")]
+    Following(#[from] follower::Error),
     #[error(transparent)]
     Key(#[from] SourceError),
     #[error("{0}")]
@@ -105,7 +110,9 @@ pub struct Server {
     consents: Consents,
     ledger: Arc<dyn Ledger>,
     activity: Arc<dyn ActivityStore>,
-    keeper: Keeper,
+    /// Where others write to the ledger as well.
+    following: Option<Running>,
+    cache: Arc<FactsCache>,
     health: Health,
     writes: TaskTracker,
     clock: Arc<dyn Clock>,
@@ -129,14 +136,6 @@ impl Server {
             Arc::new(Measured::new(opened.activity, metrics.clone(), limit));
         let policy_text = policy_text(config).await?;
         let keys = Arc::new(opened.keyring.ledger_keys());
-        let catalog = Catalog::open(
-            Arc::clone(&ledger),
-            Arc::clone(&clock),
-            Arc::new(opened.keyring),
-            config.clock_tolerance,
-            Arc::clone(&opened.lease),
-        );
-        let catalog = Arc::new(catalog.await?);
         let cache = Arc::new(FactsCache::new(
             Arc::clone(&ledger),
             Arc::clone(&clock),
@@ -144,30 +143,51 @@ impl Server {
             config.cache_size.0 - activity_share(config),
             metrics.clone(),
         ));
+        let key_id = opened.keyring.current();
+        let (follower, confirming) = match opened.shared {
+            None => {
+                cache.restart_from(&ledger.heads().await?);
+                (None, Confirming::Alone)
+            }
+            Some(url) => {
+                let (mut follower, confirming, hints) = Follower::new(follower::Parts {
+                    url,
+                    term: Term(config.lease),
+                    key_id,
+                    hints: config.hints,
+                    cache: Arc::clone(&cache),
+                    clock: Arc::clone(&clock),
+                    metrics: metrics.clone(),
+                });
+                follower.begin().await?;
+                (Some((follower, hints)), confirming)
+            }
+        };
+        let catalog = Catalog::open(
+            Arc::clone(&ledger),
+            Arc::clone(&clock),
+            Arc::new(opened.keyring),
+            config.clock_tolerance,
+            confirming.clone(),
+        );
+        let catalog = Arc::new(catalog.await?);
         let activity_cache = ActivityCache::new(
             Arc::clone(&activity),
             Arc::clone(&clock),
             activity_share(config),
         );
-        let health = Health::new();
-        let keeper = Keeper::start(
-            opened.guard,
-            keeper::Kept {
-                ledger: Arc::clone(&ledger),
-                cache: Arc::clone(&cache),
-                catalog: Arc::clone(&catalog),
-                clock: Arc::clone(&clock),
-                health: health.clone(),
-            },
-        )
-        .await?;
-        // Only now is the right to serve held, and what others changed before is known.
+        let following = match follower {
+            None => None,
+            Some((follower, hints)) => Some(follower.start(catalog.clone(), hints).await?),
+        };
+        // Only now what others changed before is known.
         catalog.adopt(&policy_text).await?;
         apply_catalog(config, &catalog).await?;
         let writes = TaskTracker::new();
         let consents = Consents::new(Parts {
             ledger: Arc::clone(&ledger),
-            cache,
+            cache: Arc::clone(&cache),
+            confirming,
             activity: Arc::new(activity_cache),
             catalog,
             words: Arc::new(words(config).await?),
@@ -191,8 +211,9 @@ impl Server {
             consents,
             ledger,
             activity,
-            keeper,
-            health,
+            following,
+            cache,
+            health: Health::new(),
             writes,
             clock,
             metrics,
@@ -232,7 +253,14 @@ impl Server {
         );
         let serving = router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
         let mut serving = tokio::spawn(serving);
-        self.keeper.ready();
+        self.health.ready();
+        let watch = Watch {
+            cache: Arc::clone(&self.cache),
+            clock: Arc::clone(&self.clock),
+            health: self.health.clone(),
+            unready_after: self.config.unready_after,
+        };
+        let watch = tokio::spawn(watch.watch(stop.clone()));
         tracing::info!(address = %self.address, "serving");
 
         let ended = tokio::select! {
@@ -252,8 +280,11 @@ impl Server {
         stop.cancel();
         // The sweeper ends with `stop`; a panic in it was logged and changes nothing here.
         let _ = sweeper.await;
+        let _ = watch.await;
         let farewell = async {
-            self.keeper.release().await;
+            if let Some(following) = self.following {
+                following.stop().await;
+            }
             self.ledger.close().await;
         };
         if tokio::time::timeout(FAREWELL, farewell).await.is_err() {

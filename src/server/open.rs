@@ -3,18 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::Error;
-use super::keeper::Guard;
-use crate::cache::lease::Lease;
+use crate::cache::lease::{Lease, Term};
 use crate::config::{Config, Database, KeySource as Wanted};
 use crate::domain::address::MATCH_RULES;
 use crate::keys::source::{self, KeySource, SourceError};
 use crate::keys::{Keyring, SUBJECT_PARTITIONS};
 use crate::ledger::activity::ActivityStore;
-use crate::ledger::postgres::{self, Limits, Postgres, ServingLock};
+use crate::ledger::postgres::following::Line;
+use crate::ledger::postgres::{self, Limits, Postgres};
 use crate::ledger::sqlite::{Migrate, Sqlite};
 use crate::ledger::{Ledger, Meta};
 
@@ -25,10 +24,11 @@ pub(super) struct Opened {
     pub keyring: Keyring,
     pub meta: Meta,
     pub lease: Arc<Lease>,
-    pub guard: Guard,
+    /// Where the ledger is followed, if others may write to it as well.
+    pub shared: Option<Zeroizing<String>>,
 }
 
-/// Opens the database for serving: with its lock, its schema, its key.
+/// Opens the database for serving: with its schema, its key, and on SQLite its lock.
 pub(super) async fn open(config: &Config) -> Result<Opened, Error> {
     let limits = limits(config);
     match &config.database {
@@ -43,15 +43,14 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Error> {
             let ledger = Sqlite::open(path, migrate, config.database_acquire_timeout).await?;
             let ledger = Arc::new(ledger);
             let meta = belonging_together(ledger.as_ref(), &keyring).await?;
-            // The lock file cannot be lost while the process lives.
-            let lease = Arc::new(Lease::endless());
             Ok(Opened {
                 activity: ledger.clone(),
                 ledger,
                 keyring,
                 meta,
-                lease,
-                guard: Guard::File,
+                // The lock file cannot be lost while the process lives.
+                lease: Arc::new(Lease::endless()),
+                shared: None,
             })
         }
         Database::Postgres(url) => {
@@ -60,23 +59,16 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Error> {
                 postgres::migrate(url.expose(), limits).await?;
             }
             let ledger = Arc::new(Postgres::open(url.expose(), limits).await?);
-            let instance = Uuid::new_v4();
-            let (lock, predecessor) = ServingLock::take(url.expose(), limits, instance).await?;
             let meta = belonging_together(ledger.as_ref(), &keyring).await?;
-            let guard = Guard::Connection {
-                url: Zeroizing::new(url.expose().to_owned()),
-                limits,
-                instance,
-                lock,
-                predecessor,
-            };
+            let direct = config.follower_database.as_ref();
+            let direct = direct.map_or(url, |other| &other.0).expose();
             Ok(Opened {
                 activity: ledger.clone(),
                 ledger,
                 keyring,
                 meta,
-                lease: Arc::new(Lease::none()),
-                guard,
+                lease: Arc::new(Lease::none(Term(config.lease))),
+                shared: Some(Zeroizing::new(direct.to_owned())),
             })
         }
     }
@@ -121,6 +113,21 @@ pub async fn migrate(config: &Config) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Takes a ledger that lost commits as it is; says what was known to be lost. Whoever serves goes on
+/// by itself.
+pub async fn accept_history(config: &Config) -> Result<Option<String>, Error> {
+    let Database::Postgres(url) = &config.database else {
+        return Err(Error::WrongLedger(
+            "a SQLite file has one history: there is nothing to accept".into(),
+        ));
+    };
+    // The schema first: what does not know a history is not asked for one.
+    let ledger = Postgres::open(url.expose(), limits(config)).await?;
+    ledger.close().await;
+    let mut line = Line::connect(url.expose(), config.statement_timeout).await?;
+    Ok(line.accept_loss().await?)
 }
 
 fn limits(config: &Config) -> Limits {

@@ -17,6 +17,7 @@ use opentelemetry::metrics::{
 };
 use tokio::time::Instant;
 
+use super::coherence::Coherence;
 use super::names;
 
 /// A handle to all instruments.
@@ -33,6 +34,8 @@ struct Instruments {
     cache_loads: BoundCounter<u64>,
     cache_inserts_rejected: BoundCounter<u64>,
     cache_evictions: BoundCounter<u64>,
+    loads_discarded: BoundCounter<u64>,
+    coherence: Coherence,
     ledger: Histogram<f64>,
     ledger_series: [[OnceLock<BoundHistogram<f64>>; Outcome::COUNT]; LedgerOperation::COUNT],
     decisions: Counter<u64>,
@@ -162,6 +165,13 @@ impl Metrics {
                 "Facts dropped to make room",
             )
             .bind(&[]),
+            loads_discarded: counter(
+                names::CACHE_LOADS_DISCARDED,
+                "{load}",
+                "Loaded facts that were too old to be used",
+            )
+            .bind(&[]),
+            coherence: Coherence::new(&counter, &latency),
             ledger: latency(
                 names::LEDGER_DURATION,
                 "Duration of operations of the ledger",
@@ -306,6 +316,18 @@ impl Metrics {
             KeyValue::new(names::DELIVERY_CLASS, class),
         ];
         self.0.delivery_alarms.add(1, &attributes);
+    }
+
+    pub fn load_discarded(&self) {
+        self.0.loads_discarded.add(1);
+    }
+
+    pub(super) fn coherence(&self) -> &Coherence {
+        &self.0.coherence
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.0.meter
     }
 
     pub(super) fn is_enabled(&self) -> bool {

@@ -9,6 +9,7 @@
 //! This module alone knows OpenTelemetry, which breaks its interface twice a year. It sets the
 //! process's log subscriber and no other global.
 
+mod coherence;
 mod metrics;
 pub mod names;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use tracing_subscriber::{Registry, fmt};
 
 use crate::config::{Config, Endpoint, LogFormat};
 
+pub use coherence::WaitEnded;
 pub use metrics::{CacheFill, LedgerOperation, Metrics, Outcome};
 pub use rpc::{Method, Rpcs, parent_context};
 

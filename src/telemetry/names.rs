@@ -35,6 +35,32 @@ pub const CACHE_ENTRIES: &str = "consentgate.cache.entries";
 /// Gauge, bytes: what the cache counts against its bound.
 pub const CACHE_WEIGHT: &str = "consentgate.cache.weight";
 
+/// Counter: facts loaded for checks and discarded, because something newer was applied meanwhile or
+/// they came from another history of the ledger.
+pub const CACHE_LOADS_DISCARDED: &str = "consentgate.cache.loads_discarded";
+
+/// Gauge, seconds: what is left of the lease. Near 0: nothing is answered. None where the process is
+/// alone.
+pub const LEASE_REMAINING: &str = "consentgate.lease.remaining";
+/// Histogram, seconds: the time one renewal of the lease took.
+pub const LEASE_RENEWAL: &str = "consentgate.lease.renewal.duration";
+/// Counter: renewals and looks at the ledger that failed.
+pub const LEASE_FAILURES: &str = "consentgate.lease.failures";
+/// Counter: calls refused because there was no valid lease.
+pub const LEASE_REFUSED: &str = "consentgate.lease.refused";
+/// Histogram, seconds: how long a restriction waited after its commit until it held on every
+/// instance, by [`CONFIRMATION_ENDED`].
+pub const CONFIRMATION_WAIT: &str = "consentgate.confirmation.wait";
+/// Attribute: `confirmed` by all instances, `gone` (the last one had left), `expired` (the lease of
+/// one that says nothing ran out), `failed` (not acknowledged).
+pub const CONFIRMATION_ENDED: &str = "consentgate.confirmation.ended";
+/// Counter: instances that told a waiting restriction that they had applied it.
+pub const CONFIRMATIONS: &str = "consentgate.confirmations";
+/// Counter: rows of instances that had ended without a word, taken away.
+pub const INSTANCES_REMOVED: &str = "consentgate.instances.removed";
+/// Gauge: instances that are registered, as this one saw last.
+pub const INSTANCES: &str = "consentgate.instances";
+
 /// Histogram, seconds: the time one operation of the ledger took, by [`LEDGER_OPERATION`] and
 /// [`LEDGER_OUTCOME`].
 pub const LEDGER_DURATION: &str = "consentgate.ledger.operation.duration";

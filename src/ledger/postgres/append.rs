@@ -9,9 +9,10 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Connection, Postgres, Row};
 
 use super::super::{
-    Append, Appended, Error, Idempotency, Offset, Part, Partition, Position, row, sort_error,
+    Append, Appended, Error, Idempotency, Offset, Part, Partition, Position, Timeline, row,
+    sort_error,
 };
-use super::code;
+use super::{code, timeline_numbered};
 use crate::domain::facts::FOLD_VERSION;
 
 /// Creates a subject ($1 to $8) that must not exist yet.
@@ -71,7 +72,7 @@ macro_rules! append_after {
                INSERT INTO idempotency
                  (business_id, rpc, key_hash, content_hash, answer, partition, \"offset\", created_at)
                SELECT $3, $14, $15, $16, $17, $1, head, $10 FROM h WHERE $15::bytea IS NOT NULL)
-             SELECT head FROM h"
+             SELECT head, left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline FROM h"
         )
     };
 }
@@ -81,26 +82,38 @@ const APPEND_NEXT: &str = append_after!(advance!());
 
 const SUBJECT_FIRST: &str = create!();
 const SUBJECT_NEXT: &str = advance!();
-const EVENT: &str = concat!(event_after!("SELECT 1"), " SELECT head FROM h");
+const EVENT: &str = concat!(
+    event_after!("SELECT 1"),
+    " SELECT head, left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline FROM h"
+);
 const IDEMPOTENCY: &str = "INSERT INTO idempotency
      (business_id, rpc, key_hash, content_hash, answer, partition, \"offset\", created_at)
    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
+/// What came of it, and in which history it was committed.
 pub(super) async fn append(
     connection: &mut PgConnection,
     append: &Append<'_>,
-) -> Result<Appended, Error> {
+) -> Result<(Appended, Option<Timeline>), Error> {
     let order = append.in_lock_order()?;
     let appended = match append.parts {
         [part] => append_one(connection, part, append).await,
         _ => append_all(connection, append, &order).await,
     };
     match appended {
-        Ok(Some(positions)) => Ok(Appended::At(positions)),
-        Ok(None) => Ok(Appended::VersionChanged),
-        Err(error) if is_used_key(&error) => Ok(Appended::KeyUsed),
+        Ok(Some(Committed { places, timeline })) => {
+            let timeline = timeline_numbered(&timeline)?;
+            Ok((Appended::At(places), Some(timeline)))
+        }
+        Ok(None) => Ok((Appended::VersionChanged, None)),
+        Err(error) if is_used_key(&error) => Ok((Appended::KeyUsed, None)),
         Err(error) => Err(sort_error(error)),
     }
+}
+
+struct Committed {
+    places: Vec<Position>,
+    timeline: String,
 }
 
 /// One statement. `None`: the version has changed.
@@ -108,7 +121,7 @@ async fn append_one(
     connection: &mut PgConnection,
     part: &Part<'_>,
     append: &Append<'_>,
-) -> Result<Option<Vec<Position>>, sqlx::Error> {
+) -> Result<Option<Committed>, sqlx::Error> {
     let statement = match part.expected.0 {
         0 => APPEND_FIRST,
         _ => APPEND_NEXT,
@@ -123,8 +136,13 @@ async fn append_one(
         .bind(idempotency.map(|i| i.answer))
         .fetch_optional(connection)
         .await?;
-    row.map(|row| Ok(vec![position(part.subject.partition, &row)?]))
-        .transpose()
+    row.map(|row| {
+        Ok(Committed {
+            places: vec![position(part.subject.partition, &row)?],
+            timeline: row.try_get("timeline")?,
+        })
+    })
+    .transpose()
 }
 
 /// One transaction. `None`: a version has changed, and nothing is written.
@@ -132,12 +150,12 @@ async fn append_all(
     connection: &mut PgConnection,
     append: &Append<'_>,
     order: &[usize],
-) -> Result<Option<Vec<Position>>, sqlx::Error> {
+) -> Result<Option<Committed>, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     match write_all(&mut transaction, append, order).await {
-        Ok(Some(positions)) => {
+        Ok(Some(committed)) => {
             transaction.commit().await?;
-            Ok(Some(positions))
+            Ok(Some(committed))
         }
         Ok(None) => {
             transaction.rollback().await?;
@@ -156,7 +174,7 @@ async fn write_all(
     connection: &mut PgConnection,
     append: &Append<'_>,
     order: &[usize],
-) -> Result<Option<Vec<Position>>, sqlx::Error> {
+) -> Result<Option<Committed>, sqlx::Error> {
     let parts = append.parts;
     for part in order.iter().map(|index| &parts[*index]) {
         let statement = match part.expected.0 {
@@ -172,6 +190,7 @@ async fn write_all(
         }
     }
     let mut positions = vec![None; parts.len()];
+    let mut timeline = String::new();
     for index in order {
         let part = &parts[*index];
         // The subject is written already: its facts need not travel again.
@@ -180,14 +199,14 @@ async fn write_all(
             .fetch_one(&mut *connection)
             .await?;
         positions[*index] = Some(position(part.subject.partition, &row)?);
+        timeline = row.try_get("timeline")?;
     }
-    let positions: Vec<Position> = positions.into_iter().flatten().collect();
-    if let (Some(idempotency), [part, ..], [place, ..]) =
-        (&append.idempotency, parts, &positions[..])
+    let places: Vec<Position> = positions.into_iter().flatten().collect();
+    if let (Some(idempotency), [part, ..], [place, ..]) = (&append.idempotency, parts, &places[..])
     {
         write_idempotency(connection, idempotency, part, *place).await?;
     }
-    Ok(Some(positions))
+    Ok(Some(Committed { places, timeline }))
 }
 
 async fn write_idempotency(

@@ -47,6 +47,7 @@ impl Lender {
         Ok(Lent {
             connection: self.pool.acquire().await?,
             limit: self.limit,
+            distrusted: false,
         })
     }
 
@@ -56,11 +57,19 @@ impl Lender {
     }
 }
 
+impl Lent {
+    /// It is closed instead of going back.
+    pub(super) fn distrust(&mut self) {
+        self.distrusted = true;
+    }
+}
+
 /// A connection that goes back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Lent {
     connection: PoolConnection<Postgres>,
     limit: Duration,
+    distrusted: bool,
 }
 
 impl Deref for Lent {
@@ -79,6 +88,10 @@ impl DerefMut for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
+        if self.distrusted {
+            self.connection.close_on_drop();
+            return;
+        }
         let limit = self.limit;
         let returned = self.connection.return_to_pool();
         tokio::spawn(async move {

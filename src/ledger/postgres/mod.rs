@@ -4,31 +4,33 @@
 //! takes the next offset under the row lock of the partition's head, which is held to the commit.
 //! So offsets are dense and in commit order.
 //!
-//! Until instances keep each other's caches coherent, one instance serves a database: see
-//! [`ServingLock`].
+//! Several instances may share a database: how they follow it is said in [`following`]. What is read
+//! and committed for requests says which history of the database it is of, and one of another than
+//! the instance follows is an error: it may come from a primary that was deposed.
 
 mod activity;
 mod append;
+pub mod following;
+pub mod hints;
 mod lending;
-mod serving;
+mod notices;
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{Connection, Row};
 
 use super::{
-    Append, Appended, Error, Ledger, Loaded, Meta, Offset, OpenError, Partition, Position,
-    Recorded, Rpc, StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord, Touch,
-    check_schema, row, sort_error,
+    Append, Appended, Epoch, Error, History, Ledger, Loaded, Meta, Offset, OpenError, Partition,
+    Position, Recorded, Rpc, StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord,
+    Timeline, Touch, check_schema, row, sort_error,
 };
 use crate::domain::id::{BusinessId, SubjectId};
 use crate::domain::time::Timestamp;
 use lending::{Lender, Lent};
-pub use serving::{Predecessor, ServingLock};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -36,6 +38,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 #[derive(Debug)]
 pub struct Postgres {
     lender: Lender,
+    history: History,
 }
 
 /// How to connect.
@@ -47,7 +50,8 @@ pub struct Limits {
 }
 
 impl Postgres {
-    /// Connects, and refuses a schema that is not this binary's.
+    /// Connects, and refuses a schema that is not this binary's. Until somebody follows its history
+    /// every answer is taken.
     pub async fn open(url: &str, limits: Limits) -> Result<Self, OpenError> {
         let options = connect_options(url, limits)?;
         let lender = Lender::open(options, limits)
@@ -57,12 +61,35 @@ impl Postgres {
         let found = schema_version(&mut connection).await?;
         check_schema(found, &MIGRATIONS)?;
         drop(connection);
-        Ok(Self { lender })
+        let history = History::unknown();
+        Ok(Self { lender, history })
     }
 
     async fn lent(&self) -> Result<Lent, Error> {
         self.lender.lend().await.map_err(sort_error)
     }
+
+    /// Whether what was found is of the history in which the call began. If not, the connection is
+    /// not used again: it may lead to a primary that was deposed.
+    fn compare(&self, began: Epoch, found: Timeline, lent: &mut Lent) -> Result<(), Error> {
+        self.history.compare(began, found).map_err(|other| {
+            lent.distrust();
+            tracing::warn!(%other, "an answer is discarded, and its connection closed");
+            Error::Unavailable(other.into())
+        })
+    }
+}
+
+/// The history that a row says it is of.
+fn timeline_of(row: &PgRow) -> Result<Timeline, Error> {
+    timeline_numbered(row.try_get("timeline").map_err(sort_error)?)
+}
+
+fn timeline_numbered(text: &str) -> Result<Timeline, Error> {
+    let number = u32::from_str_radix(text, 16);
+    number
+        .map(Timeline)
+        .map_err(|fault| Error::corrupt("pg_walfile_name", text, fault))
 }
 
 /// Brings the schema up to date. A schema newer than this binary is refused.
@@ -130,8 +157,10 @@ impl Ledger for Postgres {
             .iter()
             .map(|subject| subject.key.as_slice())
             .collect();
+        let (began, mut lent) = (self.history.current(), self.lent().await?);
         let rows = sqlx::query(
-            "SELECT h.head, s.business_id, s.subject_id, s.version,
+            "SELECT (SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)) AS timeline,
+               h.head, s.business_id, s.subject_id, s.version,
                s.fold_version::bigint AS fold_version, s.facts
              FROM unnest($1::smallint[], $2::bytea[]) WITH ORDINALITY AS a (partition, subject_key, n)
              LEFT JOIN partition_head AS h ON h.partition = a.partition
@@ -141,9 +170,13 @@ impl Ledger for Postgres {
         )
         .bind(partitions)
         .bind(keys)
-        .fetch_all(&mut *self.lent().await?)
+        .fetch_all(&mut *lent)
         .await
         .map_err(sort_error)?;
+        if let Some(row) = rows.first() {
+            self.compare(began, timeline_of(row)?, &mut lent)?;
+        }
+        drop(lent);
         let mut loaded = Vec::with_capacity(rows.len());
         for (row, asked) in rows.iter().zip(subjects) {
             let (as_of, read) = row::loaded(row, asked)?;
@@ -172,7 +205,13 @@ impl Ledger for Postgres {
     }
 
     async fn append(&self, append: &Append<'_>) -> Result<Appended, Error> {
-        append::append(&mut *self.lent().await?, append).await
+        let (began, mut lent) = (self.history.current(), self.lent().await?);
+        let appended = notices::durably(append::append(&mut lent, append)).await?;
+        let (appended, timeline) = appended;
+        if let Some(timeline) = timeline {
+            self.compare(began, timeline, &mut lent)?;
+        }
+        Ok(appended)
     }
 
     async fn answer(
@@ -186,20 +225,28 @@ impl Ledger for Postgres {
             Touch::Yes => {
                 "UPDATE idempotency SET repeats = repeats + 1
                  WHERE business_id = $1 AND rpc = $2 AND key_hash = $3
-                 RETURNING content_hash, answer, partition::bigint AS partition, \"offset\""
+                 RETURNING content_hash, answer, partition::bigint AS partition, \"offset\",
+                   left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline"
             }
             Touch::No => {
-                "SELECT content_hash, answer, partition::bigint AS partition, \"offset\" FROM idempotency
-                 WHERE business_id = $1 AND rpc = $2 AND key_hash = $3"
+                "SELECT content_hash, answer, partition::bigint AS partition, \"offset\",
+                   left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline
+                 FROM idempotency WHERE business_id = $1 AND rpc = $2 AND key_hash = $3"
             }
         };
-        let row = sqlx::query(statement)
+        let (began, mut lent) = (self.history.current(), self.lent().await?);
+        let statement = sqlx::query(statement)
             .bind(business.as_str())
             .bind(rpc.code())
-            .bind(key_hash.as_slice())
-            .fetch_optional(&mut *self.lent().await?)
-            .await
-            .map_err(sort_error)?;
+            .bind(key_hash.as_slice());
+        let row = notices::durably(async {
+            let found = statement.fetch_optional(&mut *lent).await;
+            found.map_err(sort_error)
+        })
+        .await?;
+        if let Some(row) = &row {
+            self.compare(began, timeline_of(row)?, &mut lent)?;
+        }
         row.map(|row| row::answer(&row, business, rpc, key_hash))
             .transpose()
     }
@@ -300,18 +347,10 @@ impl Ledger for Postgres {
     }
 
     async fn system_after(&self, after: Offset, limit: u32) -> Result<Vec<SystemRecord>, Error> {
-        sqlx::query(
-            "SELECT \"offset\", recorded_at, body FROM system_event
-             WHERE \"offset\" > $1 ORDER BY \"offset\" LIMIT $2",
-        )
-        .bind(after.0)
-        .bind(i64::from(limit))
-        .fetch_all(&mut *self.lent().await?)
-        .await
-        .map_err(sort_error)?
-        .iter()
-        .map(row::system_record)
-        .collect()
+        let (began, mut lent) = (self.history.current(), self.lent().await?);
+        let (timeline, records) = following::system_after(&mut lent, after, limit).await?;
+        self.compare(began, timeline, &mut lent)?;
+        Ok(records)
     }
 
     async fn append_system(
@@ -320,21 +359,27 @@ impl Ledger for Postgres {
         recorded_at: Timestamp,
         body: &str,
     ) -> Result<Option<Offset>, Error> {
-        let row = sqlx::query(
+        let (began, mut lent) = (self.history.current(), self.lent().await?);
+        let statement = sqlx::query(
             "WITH h AS (
                UPDATE partition_head SET head = head + 1
                WHERE partition = 0 AND head = $1 RETURNING head),
              e AS (
                INSERT INTO system_event (\"offset\", recorded_at, body)
                SELECT head, $2, $3 FROM h)
-             SELECT head FROM h",
+             SELECT head, left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline FROM h",
         )
         .bind(expected.0)
         .bind(recorded_at.as_micros())
-        .bind(body)
-        .fetch_optional(&mut *self.lent().await?)
-        .await
-        .map_err(sort_error)?;
+        .bind(body);
+        let row = notices::durably(async {
+            let found = statement.fetch_optional(&mut *lent).await;
+            found.map_err(sort_error)
+        })
+        .await?;
+        if let Some(row) = &row {
+            self.compare(began, timeline_of(row)?, &mut lent)?;
+        }
         row.map(|row| row.try_get("head").map(Offset).map_err(sort_error))
             .transpose()
     }
@@ -357,6 +402,10 @@ impl Ledger for Postgres {
         .await
         .map_err(sort_error)?;
         Ok(())
+    }
+
+    fn followed(&self) -> &History {
+        &self.history
     }
 
     async fn ping(&self) -> Result<(), Error> {

@@ -21,7 +21,7 @@ use sqlx::sqlite::{
 };
 
 use super::{
-    Append, Appended, Error, Ledger, Loaded, Meta, Offset, OpenError, Partition, Position,
+    Append, Appended, Error, History, Ledger, Loaded, Meta, Offset, OpenError, Partition, Position,
     Recorded, Rpc, StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord, Touch,
     check_schema, row, sort_error,
 };
@@ -41,6 +41,7 @@ const READERS: u32 = 4;
 pub struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
+    history: History,
     /// Held as long as the ledger is open: the lock file, and the database file itself.
     _locks: [File; 2],
 }
@@ -109,6 +110,7 @@ impl Sqlite {
         Ok(Self {
             writer,
             readers,
+            history: History::only(),
             _locks: locks,
         })
     }
@@ -385,6 +387,10 @@ impl Ledger for Sqlite {
         .await
         .map_err(sort_error)?;
         Ok(())
+    }
+
+    fn followed(&self) -> &History {
+        &self.history
     }
 
     async fn ping(&self) -> Result<(), Error> {

@@ -18,7 +18,8 @@ use consentgate::domain::id::{BusinessId, EventId, SubjectId};
 use consentgate::domain::time::Timestamp;
 use consentgate::domain::vocabulary::{RestrictionKind, TimeSource};
 use consentgate::ledger::{
-    Append, Appended, Ledger, Offset, Part, Partition, Position, Subject, SubjectRef, Version,
+    Append, Appended, Epoch, Ledger, Offset, Part, Partition, Position, Subject, SubjectRef,
+    Version,
 };
 use consentgate::telemetry::Metrics;
 use tokio::task::JoinSet;
@@ -204,6 +205,7 @@ impl Hammer {
                         facts,
                         partition: position.partition,
                         as_of: position.offset,
+                        epoch: self.ledger.followed().current(),
                     };
                     self.memory.committed(person, position, entry);
                     self.versions[index].fetch_max(version.0, Ordering::SeqCst);
@@ -333,6 +335,7 @@ fn unchecked(loaded: consentgate::ledger::Loaded, person: &SubjectRef) -> Entry 
         facts: subject.map(|subject| subject.facts).unwrap_or_default(),
         partition: person.partition,
         as_of: Offset(0),
+        epoch: Epoch::ONLY,
     }
 }
 

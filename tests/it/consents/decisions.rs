@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use consentgate::cache::FactsCache;
 use consentgate::cache::activity::ActivityCache;
+use consentgate::cache::confirm::Confirming;
 use consentgate::cache::lease::Lease;
 use consentgate::catalog::{self, Catalog};
 use consentgate::clock::{Clock, SystemClock};
@@ -59,7 +60,7 @@ impl Case {
             clock.clone(),
             Arc::new(keyring),
             CLOCK_TOLERANCE,
-            Arc::new(Lease::endless()),
+            Confirming::Alone,
         );
         let catalog = Arc::new(catalog.await.unwrap());
         catalog.adopt(POLICY).await.unwrap();
@@ -81,6 +82,7 @@ impl Case {
             // Whoever writes must not wait for the writes to come.
             ledger: Arc::clone(&store.ledger),
             cache: Arc::new(cache),
+            confirming: Confirming::Alone,
             activity: Arc::new(activity),
             catalog,
             words: Arc::new(policy::words::embedded()),

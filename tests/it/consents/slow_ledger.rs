@@ -11,8 +11,8 @@ use consentgate::domain::time::Timestamp;
 use consentgate::ledger::activity::ActivityStore;
 use consentgate::ledger::postgres::{self, Postgres};
 use consentgate::ledger::{
-    Append, Appended, Error, Ledger, Loaded, Meta, Offset, Partition, Position, Recorded, Rpc,
-    StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord, Touch,
+    Append, Appended, Error, History, Ledger, Loaded, Meta, Offset, Partition, Position, Recorded,
+    Rpc, StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord, Touch,
 };
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -106,6 +106,10 @@ impl Ledger for SlowLedger {
         // An error means that the test is over.
         acknowledged.wait_for(|count| *count >= until).await.ok();
         loaded
+    }
+
+    fn followed(&self) -> &History {
+        self.inner.followed()
     }
 
     async fn find(&self, subject: SubjectId) -> Result<Option<(SubjectRef, Subject)>, Error> {

@@ -8,11 +8,8 @@ use consentgate::domain::activity::Wanted;
 use consentgate::domain::event::Event;
 use consentgate::domain::id::SenderId;
 use consentgate::ledger::activity::{ActivityStore, Kind};
-use consentgate::ledger::postgres::{self, Limits, Postgres, Predecessor, ServingLock};
-use consentgate::ledger::{
-    Appended, Error, Ledger, Offset, OpenError, Position, Rpc, Touch, replay,
-};
-use uuid::Uuid;
+use consentgate::ledger::postgres::{self, Limits, Postgres};
+use consentgate::ledger::{Appended, Error, Ledger, Offset, Position, Rpc, Touch, replay};
 
 use super::people::{Call, Draft, Person, at, minute, offer_together};
 use super::store::{LIMITS, Raw};
@@ -31,106 +28,6 @@ async fn migrated() -> TestDatabase {
     let database = database().await;
     postgres::migrate(database.url(), LIMITS).await.unwrap();
     database
-}
-
-async fn take(
-    database: &TestDatabase,
-    instance: u128,
-) -> Result<(ServingLock, Predecessor), OpenError> {
-    let instance = Uuid::from_u128(instance);
-    let (mut lock, predecessor) = ServingLock::take(database.url(), LIMITS, instance).await?;
-    lock.claim(instance).await.unwrap();
-    Ok((lock, predecessor))
-}
-
-#[tokio::test]
-async fn whoever_is_cut_off_before_it_claimed_the_right_still_owes_the_wait() {
-    let database = migrated().await;
-    let (first, _) = take(&database, 1).await.unwrap();
-    drop(first);
-    let second = || ServingLock::take(database.url(), LIMITS, Uuid::from_u128(2));
-    for _ in 0..2 {
-        let (lock, predecessor) =
-            eventually(Duration::from_secs(10), "the right is free", async || {
-                second().await.ok()
-            })
-            .await;
-        assert_eq!(predecessor, Predecessor::Vanished);
-        drop(lock);
-    }
-}
-
-/// Cuts the connection of whoever serves the database.
-async fn cut_off(database: &TestDatabase) {
-    let mut raw = Raw::postgres(database.url()).await;
-    let cut = raw
-        .number(
-            "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_locks
-             WHERE locktype = 'advisory' AND granted
-               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        )
-        .await;
-    assert_eq!(cut, 1);
-}
-
-#[tokio::test]
-async fn one_instance_serves_a_database_until_it_gives_the_right_up() {
-    let database = migrated().await;
-    let (mut lock, predecessor) = take(&database, 1).await.unwrap();
-    assert_eq!(predecessor, Predecessor::Released);
-    assert!(lock.holds().await.unwrap());
-
-    for instance in [1, 2] {
-        let second = take(&database, instance).await;
-        assert!(matches!(second, Err(OpenError::Locked(_))), "{second:?}");
-    }
-    assert!(lock.holds().await.unwrap());
-    // Another database of the same server is another matter.
-    let elsewhere = migrated().await;
-    take(&elsewhere, 2).await.unwrap();
-
-    lock.release().await.unwrap();
-    let (mut next, predecessor) = take(&database, 2).await.unwrap();
-    assert_eq!(predecessor, Predecessor::Released);
-    assert!(next.holds().await.unwrap());
-}
-
-#[tokio::test]
-async fn a_serving_instance_that_is_cut_off_notices_and_its_successor_is_told() {
-    let database = migrated().await;
-    let (mut first, _) = take(&database, 1).await.unwrap();
-    cut_off(&database).await;
-    assert!(first.holds().await.is_err());
-
-    let (mut second, predecessor) = take(&database, 2).await.unwrap();
-    assert_eq!(predecessor, Predecessor::Vanished);
-    assert!(second.holds().await.unwrap());
-    assert!(
-        first.holds().await.is_err(),
-        "it believes in its right again"
-    );
-    // It cannot give up what is another one's.
-    assert!(first.release().await.is_err());
-    assert!(second.holds().await.unwrap());
-    assert!(matches!(
-        take(&database, 1).await,
-        Err(OpenError::Locked(_))
-    ));
-
-    cut_off(&database).await;
-    let (again, predecessor) = take(&database, 2).await.unwrap();
-    assert_eq!(predecessor, Predecessor::Own);
-    drop(again);
-    // A refused or vanished one leaves its mark until somebody gives the right up.
-    let (third, predecessor) =
-        eventually(Duration::from_secs(10), "the right is free", async || {
-            take(&database, 3).await.ok()
-        })
-        .await;
-    assert_eq!(predecessor, Predecessor::Vanished);
-    third.release().await.unwrap();
-    let (_, predecessor) = take(&database, 4).await.unwrap();
-    assert_eq!(predecessor, Predecessor::Released);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use consentgate::cache::lease::usable_term;
+use consentgate::cache::lease::Term;
 use consentgate::grpc::proto::{Decision, Evidence, RecordConsentRequest, WithdrawRequest};
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -18,6 +18,9 @@ use super::gate::{Gate, LIMIT};
 use super::people::{grant, history, opt_out, person, question};
 use crate::postgres::{Durability, Postgres};
 use crate::wait::eventually;
+
+/// The default of `lease`.
+const TERM: Term = Term(Duration::from_secs(3));
 
 /// What a caller is told who should come back later.
 #[track_caller]
@@ -37,13 +40,13 @@ fn is_unavailable(status: &Status, reasons: &[&str]) {
 /// Checks until nothing is allowed any more, which must be so within the lease's term.
 async fn until_nothing_is_allowed(gate: &Gate) {
     let since = Instant::now();
-    let refused = eventually(LIMIT, "the right to serve is lost", async || {
+    let refused = eventually(LIMIT, "the lease is lost", async || {
         let asked_at = since.elapsed();
         match gate.client().check_consent(question(&person(1))).await {
             Ok(answer) => {
                 assert_eq!(answer.into_inner().decision(), Decision::Allow);
                 assert!(
-                    asked_at < usable_term(),
+                    asked_at < TERM.usable(),
                     "allowed {asked_at:?} after the loss"
                 );
                 None
@@ -70,7 +73,7 @@ async fn without_postgresql_nothing_is_answered_and_with_it_the_gate_goes_on_by_
     until_nothing_is_allowed(&gate).await;
     gate.until(ServingStatus::NotServing, LIMIT).await;
     let mut client = gate.client();
-    let lost = ["LEDGER_UNAVAILABLE", "LEASE_LOST"];
+    let lost = ["LEDGER_UNAVAILABLE", "NOT_CONFIRMED"];
     let record = grant(&person(31), "lost");
     is_unavailable(
         &client.record_consent(record.clone()).await.unwrap_err(),
@@ -108,7 +111,7 @@ async fn without_postgresql_nothing_is_answered_and_with_it_the_gate_goes_on_by_
     assert_eq!(gate.decision(&person(31)).await, Decision::Allow);
     let log = gate.stop().await;
     assert!(
-        log.contains("the right to serve is lost") && log.contains("serving again"),
+        log.contains("the lease is lost") && log.contains("the lease is regained"),
         "{log}"
     );
     assert_eq!(place.replay().await, 5 + 20 + 2);
@@ -178,7 +181,7 @@ async fn a_connection_that_fell_silent_gives_its_place_back() {
     }
     for call in lost {
         let status = call.await.unwrap().unwrap_err();
-        is_unavailable(&status, &["LEDGER_UNAVAILABLE", "LEASE_LOST"]);
+        is_unavailable(&status, &["LEDGER_UNAVAILABLE"]);
     }
     cable.carry_again();
     gate.until(ServingStatus::Serving, LIMIT).await;

@@ -14,6 +14,7 @@ mod people;
 mod personal;
 mod secrecy;
 mod secrets;
+mod sharing;
 mod starting;
 mod stopping;
 

@@ -1,0 +1,356 @@
+//! Keeping up with a ledger that others write to as well: F0 to F5 and W5 of the coherence protocol.
+//!
+//! One task, on a connection of its own. It looks, applies and renews, one after the other; nothing
+//! else applies, and nothing else extends the lease. It ends when the server does, after everything
+//! that could ask it.
+
+mod step;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use super::FactsCache;
+use super::confirm::{Confirming, Roster, Shared, Witness};
+use super::lease::Term;
+use crate::clock::Clock;
+use crate::ledger::following::{InstanceId, Offsets, Registration};
+use crate::ledger::postgres::following::Line;
+use crate::ledger::postgres::hints;
+use crate::ledger::{self, Epoch, Offset, SystemRecord, Timeline};
+use crate::telemetry::Metrics;
+
+/// How often the rows of other instances are read while somebody waits for them.
+const WATCHING: Duration = Duration::from_millis(4);
+/// How long to wait before the ledger is tried again.
+const AGAIN: Duration = Duration::from_millis(50);
+/// How long connecting may take.
+const CONNECTING: Duration = Duration::from_secs(2);
+/// How often the same trouble is told.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
+
+/// What follows the system partition: the catalogue.
+pub trait SystemFold: Send + Sync + std::fmt::Debug + 'static {
+    /// How far it does.
+    fn applied(&self) -> Offset;
+
+    /// Applies what comes next. What was applied already is passed over.
+    fn apply(
+        &self,
+        records: &[SystemRecord],
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Forgets everything and applies these: another history has begun.
+    fn replace(
+        &self,
+        records: &[SystemRecord],
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Why the ledger is not followed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    #[error("the ledger says nothing")]
+    Silent,
+    #[error("this instance's row is gone: it registers anew")]
+    RowGone,
+    #[error("the database answers from another history; a renewal decides which one holds")]
+    OtherHistory,
+    #[error("a change of the catalogue cannot be applied: {0}")]
+    System(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(
+        "committed events are lost, and nothing is answered until somebody who knows why runs \
+         `consentgate ledger accept-history`: {0}"
+    )]
+    HistoryLost(String),
+}
+
+/// What a follower needs.
+#[derive(Debug)]
+pub struct Parts {
+    /// Leads to the primary itself.
+    pub url: Zeroizing<String>,
+    pub term: Term,
+    pub key_id: u16,
+    /// Whether instances tell each other that there is something to look at.
+    pub hints: bool,
+    pub cache: Arc<FactsCache>,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Metrics,
+}
+
+/// A follower that has registered, and whose first renewal is done except for the catalogue.
+#[derive(Debug)]
+pub struct Follower {
+    parts: Parts,
+    system: Option<Arc<dyn SystemFold>>,
+    line: Option<Line>,
+    me: Option<InstanceId>,
+    /// The history as the last durable renewal showed it.
+    known: Option<Known>,
+    /// Rows of others: their renewals, and since when they stand still.
+    others: HashMap<InstanceId, (i64, Duration)>,
+    asked: Vec<oneshot::Sender<Witness>>,
+    requests: mpsc::UnboundedReceiver<oneshot::Sender<Witness>>,
+    roster: watch::Sender<Roster>,
+    waiting: Arc<AtomicUsize>,
+    count: Arc<AtomicU64>,
+    told: Option<(String, Duration)>,
+}
+
+/// A history, and how far it was.
+#[derive(Debug)]
+struct Known {
+    name: String,
+    timeline: Timeline,
+    heads: Offsets,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Job {
+    Look,
+    Renew,
+}
+
+/// The running task.
+#[derive(Debug)]
+pub struct Running {
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Follower {
+    /// A follower and the way to ask it for confirmation.
+    pub fn new(parts: Parts) -> (Self, Confirming, Option<Hints>) {
+        let (requests, asked) = mpsc::unbounded_channel();
+        let (roster, watched) = watch::channel(Roster {
+            epoch: Epoch::ONLY,
+            instances: Arc::default(),
+        });
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let hints = parts.hints.then(Hints::default);
+        let shared = Shared {
+            requests,
+            roster: watched,
+            waiting: Arc::clone(&waiting),
+            hint: hints.as_ref().map(|hints| Arc::clone(&hints.given)),
+            own_term: parts.term,
+            clock: Arc::clone(&parts.clock),
+            metrics: parts.metrics.clone(),
+        };
+        let count = Arc::new(AtomicU64::new(0));
+        let seen: Weak<AtomicU64> = Arc::downgrade(&count);
+        parts.metrics.observe_instances(move || {
+            seen.upgrade()
+                .map_or(0, |count| count.load(Ordering::Relaxed))
+        });
+        let follower = Self {
+            parts,
+            system: None,
+            line: None,
+            me: None,
+            known: None,
+            others: HashMap::new(),
+            asked: Vec::new(),
+            requests: asked,
+            roster,
+            waiting,
+            count,
+            told: None,
+        };
+        (follower, Confirming::Shared(Arc::new(shared)), hints)
+    }
+
+    /// The first renewal: from here on it is known which history this is, and nothing older than its
+    /// heads is used. There is no lease yet: the catalogue has to be read first.
+    pub async fn begin(&mut self) -> Result<(), Error> {
+        self.renew().await
+    }
+
+    /// Follows from now on, the catalogue included. Returns once there is a lease.
+    pub async fn start(
+        mut self,
+        system: Arc<dyn SystemFold>,
+        hints: Option<Hints>,
+    ) -> Result<Running, Error> {
+        self.system = Some(system);
+        self.renew().await?;
+        let stop = CancellationToken::new();
+        let heard = Arc::new(Notify::new());
+        if let Some(hints) = hints {
+            hints.run(self.parts.url.clone(), Arc::clone(&heard), stop.clone());
+        }
+        let task = tokio::spawn(self.run(heard, stop.clone()));
+        Ok(Running { stop, task })
+    }
+
+    async fn run(mut self, heard: Arc<Notify>, stop: CancellationToken) {
+        let term = self.parts.term;
+        let mut renewal = Instant::now() + term.renewal();
+        let mut look = Instant::now() + term.look();
+        loop {
+            let mut job = Job::Look;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                asked = self.requests.recv() => match asked {
+                    Some(asked) => self.asked.push(asked),
+                    None => break,
+                },
+                () = heard.notified() => {}
+                () = tokio::time::sleep_until(look.min(renewal)) => {}
+            }
+            // W2: whoever asked until now committed before the renewal that begins now.
+            while let Ok(asked) = self.requests.try_recv() {
+                self.asked.push(asked);
+            }
+            if !self.asked.is_empty() || Instant::now() >= renewal {
+                job = Job::Renew;
+            }
+            let done = self.step(job).await;
+            let now = Instant::now();
+            look = now + self.looking();
+            if job == Job::Renew {
+                renewal = now + term.renewal();
+            }
+            match done {
+                // F2: what was applied is published at once.
+                Ok(Applied::Something) => renewal = now,
+                Ok(Applied::Nothing) => {}
+                Err(error) => {
+                    self.failed(&error);
+                    let again = match error {
+                        Error::HistoryLost(_) => term.renewal(),
+                        _ => AGAIN,
+                    };
+                    (look, renewal) = (now + again, now + again);
+                }
+            }
+        }
+        self.leave().await;
+    }
+
+    async fn step(&mut self, job: Job) -> Result<Applied, Error> {
+        let applied = match job {
+            Job::Look => self.look().await?,
+            Job::Renew => {
+                let before = self.parts.cache.all_finished();
+                self.renew().await?;
+                match self.parts.cache.all_finished() == before {
+                    true => Applied::Nothing,
+                    false => Applied::Something,
+                }
+            }
+        };
+        if self.told.take().is_some() {
+            tracing::info!("the ledger is followed again: checks are answered");
+        }
+        Ok(applied)
+    }
+
+    fn looking(&self) -> Duration {
+        match self.waiting.load(Ordering::Acquire) {
+            0 => self.parts.term.look(),
+            _ => WATCHING,
+        }
+    }
+
+    /// The connection is given up. The lease runs on to its end, unless it was ended already.
+    fn failed(&mut self, error: &Error) {
+        self.line = None;
+        self.parts.metrics.following_failed();
+        let now = self.parts.clock.steady();
+        // W4: what cannot be confirmed is not acknowledged.
+        if !self.parts.cache.lease().is_valid(now) {
+            self.asked.clear();
+        }
+        let text = error.to_string();
+        let known = self.told.as_ref();
+        if known.is_some_and(|(told, at)| *told == text && now.saturating_sub(*at) < TOLD_AGAIN) {
+            return;
+        }
+        let left = self.parts.cache.lease().remaining(now);
+        match error {
+            Error::HistoryLost(_) => tracing::error!("{text}"),
+            Error::RowGone => tracing::warn!("{text}"),
+            Error::Ledger(_) | Error::Silent | Error::OtherHistory | Error::System(_) => {
+                tracing::warn!(
+                    error = text,
+                    lease_left = ?left,
+                    "the ledger cannot be followed: checks are answered until the lease ends"
+                );
+            }
+        }
+        self.told = Some((text, now));
+    }
+
+    /// Clean shutdown: the lease ends first, then the row goes, so that nobody waits for this instance.
+    async fn leave(mut self) {
+        self.parts.cache.lease().end();
+        self.asked.clear();
+        let (Some(line), Some(me)) = (self.line.take(), self.me) else {
+            return;
+        };
+        match tokio::time::timeout(self.parts.term.limit(), line.leave(me)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "this instance's row could not be taken away; others wait for it");
+            }
+            Err(_) => {
+                tracing::warn!("this instance's row could not be taken away; others wait for it")
+            }
+        }
+    }
+
+    fn registration(&self, instance: InstanceId) -> Registration {
+        Registration {
+            instance,
+            lease: self.parts.term.0,
+            key_id: self.parts.key_id,
+        }
+    }
+}
+
+/// Whether a step changed what memory holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Applied {
+    Something,
+    Nothing,
+}
+
+impl Running {
+    /// Ends the lease, gives the row up and ends.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        // A panic in it was logged; the lease has run out or will.
+        let _ = self.task.await;
+    }
+}
+
+/// Hints between instances: lost ones cost the period of a look.
+#[derive(Debug, Default)]
+pub struct Hints {
+    given: Arc<Notify>,
+}
+
+impl Hints {
+    fn run(self, url: Zeroizing<String>, heard: Arc<Notify>, stop: CancellationToken) {
+        let speaking = hints::speak(url.clone(), self.given);
+        let listening = hints::listen(url, heard);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = speaking => {}
+                () = listening => {}
+            }
+        });
+    }
+}

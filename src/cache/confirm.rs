@@ -78,7 +78,7 @@ pub enum Confirming {
 /// What those who wait share with the follower.
 #[derive(Debug)]
 pub struct Shared {
-    pub(super) requests: mpsc::UnboundedSender<oneshot::Sender<Witness>>,
+    pub(super) requests: mpsc::Sender<oneshot::Sender<Witness>>,
     pub(super) roster: watch::Receiver<Roster>,
     /// How many wait for other instances: while there are any, their rows are read often.
     pub(super) waiting: Arc<AtomicUsize>,
@@ -170,7 +170,8 @@ impl Shared {
     /// A renewal that begins now, applied whole.
     async fn witness(&self) -> Result<Witness, Unconfirmed> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(answer).map_err(|_| Unconfirmed)?;
+        let asked = self.requests.send(answer).await;
+        asked.map_err(|_| Unconfirmed)?;
         answered.await.map_err(|_| Unconfirmed)
     }
 }

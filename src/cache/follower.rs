@@ -32,6 +32,8 @@ const WATCHING: Duration = Duration::from_millis(4);
 const AGAIN: Duration = Duration::from_millis(50);
 /// How long connecting may take.
 const CONNECTING: Duration = Duration::from_secs(2);
+/// How many restrictions may ask for the next renewal at once; more wait to ask.
+const MOST_WAITING: usize = 1_024;
 /// How often the same trouble is told.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
@@ -99,11 +101,12 @@ pub struct Follower {
     /// Rows of others: their renewals, and since when they stand still.
     others: HashMap<InstanceId, (i64, Duration)>,
     asked: Vec<oneshot::Sender<Witness>>,
-    requests: mpsc::UnboundedReceiver<oneshot::Sender<Witness>>,
+    requests: mpsc::Receiver<oneshot::Sender<Witness>>,
     roster: watch::Sender<Roster>,
     waiting: Arc<AtomicUsize>,
     count: Arc<AtomicU64>,
     told: Option<(String, Duration)>,
+    hints: Option<Hints>,
 }
 
 /// A history, and how far it was.
@@ -129,9 +132,17 @@ pub struct Running {
 }
 
 impl Follower {
-    /// A follower and the way to ask it for confirmation.
-    pub fn new(parts: Parts) -> (Self, Confirming, Option<Hints>) {
-        let (requests, asked) = mpsc::unbounded_channel();
+    /// Registers and renews once: from here on it is known which history this is, and nothing older
+    /// than its heads is used. There is no lease yet, because the catalogue has to be read first. Also
+    /// gives the way to ask for confirmation.
+    pub async fn begin(parts: Parts) -> Result<(Self, Confirming), Error> {
+        let (mut follower, confirming) = Self::new(parts);
+        follower.renew().await?;
+        Ok((follower, confirming))
+    }
+
+    fn new(parts: Parts) -> (Self, Confirming) {
+        let (requests, asked) = mpsc::channel(MOST_WAITING);
         let (roster, watched) = watch::channel(Roster {
             epoch: Epoch::ONLY,
             instances: Arc::default(),
@@ -166,27 +177,18 @@ impl Follower {
             waiting,
             count,
             told: None,
+            hints,
         };
-        (follower, Confirming::Shared(Arc::new(shared)), hints)
-    }
-
-    /// The first renewal: from here on it is known which history this is, and nothing older than its
-    /// heads is used. There is no lease yet: the catalogue has to be read first.
-    pub async fn begin(&mut self) -> Result<(), Error> {
-        self.renew().await
+        (follower, Confirming::Shared(Arc::new(shared)))
     }
 
     /// Follows from now on, the catalogue included. Returns once there is a lease.
-    pub async fn start(
-        mut self,
-        system: Arc<dyn SystemFold>,
-        hints: Option<Hints>,
-    ) -> Result<Running, Error> {
+    pub async fn start(mut self, system: Arc<dyn SystemFold>) -> Result<Running, Error> {
         self.system = Some(system);
         self.renew().await?;
         let stop = CancellationToken::new();
         let heard = Arc::new(Notify::new());
-        if let Some(hints) = hints {
+        if let Some(hints) = self.hints.take() {
             hints.run(self.parts.url.clone(), Arc::clone(&heard), stop.clone());
         }
         let task = tokio::spawn(self.run(heard, stop.clone()));
@@ -305,7 +307,7 @@ impl Follower {
                 tracing::warn!(%error, "this instance's row could not be taken away; others wait for it");
             }
             Err(_) => {
-                tracing::warn!("this instance's row could not be taken away; others wait for it")
+                tracing::warn!("this instance's row could not be taken away; others wait for it");
             }
         }
     }
@@ -337,7 +339,7 @@ impl Running {
 
 /// Hints between instances: lost ones cost the period of a look.
 #[derive(Debug, Default)]
-pub struct Hints {
+struct Hints {
     given: Arc<Notify>,
 }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use crate::cache::FactsCache;
 use crate::cache::activity::ActivityCache;
@@ -130,10 +131,10 @@ impl Server {
         warn_if_exposed(config);
         let opened = open::open(config).await?;
         let limit = config.database_acquire_timeout + config.statement_timeout + MARGIN;
-        let ledger: Arc<dyn Ledger> =
-            Arc::new(Measured::new(opened.ledger, metrics.clone(), limit));
-        let activity: Arc<dyn ActivityStore> =
-            Arc::new(Measured::new(opened.activity, metrics.clone(), limit));
+        let ledger = Measured::new(opened.ledger, metrics.clone(), limit);
+        let ledger: Arc<dyn Ledger> = Arc::new(ledger);
+        let activity = Measured::new(opened.activity, metrics.clone(), limit);
+        let activity: Arc<dyn ActivityStore> = Arc::new(activity);
         let policy_text = policy_text(config).await?;
         let keys = Arc::new(opened.keyring.ledger_keys());
         let cache = Arc::new(FactsCache::new(
@@ -145,22 +146,11 @@ impl Server {
         ));
         let key_id = opened.keyring.current();
         let (follower, confirming) = match opened.shared {
-            None => {
-                cache.restart_from(&ledger.heads().await?);
-                (None, Confirming::Alone)
-            }
+            None => alone(&cache, ledger.as_ref()).await?,
             Some(url) => {
-                let (mut follower, confirming, hints) = Follower::new(follower::Parts {
-                    url,
-                    term: Term(config.lease),
-                    key_id,
-                    hints: config.hints,
-                    cache: Arc::clone(&cache),
-                    clock: Arc::clone(&clock),
-                    metrics: metrics.clone(),
-                });
-                follower.begin().await?;
-                (Some((follower, hints)), confirming)
+                let parts = following(config, url, key_id, &cache, &clock, &metrics);
+                let (follower, confirming) = Follower::begin(parts).await?;
+                (Some(follower), confirming)
             }
         };
         let catalog = Catalog::open(
@@ -171,14 +161,11 @@ impl Server {
             confirming.clone(),
         );
         let catalog = Arc::new(catalog.await?);
-        let activity_cache = ActivityCache::new(
-            Arc::clone(&activity),
-            Arc::clone(&clock),
-            activity_share(config),
-        );
+        let share = activity_share(config);
+        let activity_cache = ActivityCache::new(Arc::clone(&activity), Arc::clone(&clock), share);
         let following = match follower {
             None => None,
-            Some((follower, hints)) => Some(follower.start(catalog.clone(), hints).await?),
+            Some(follower) => Some(follower.start(catalog.clone()).await?),
         };
         // Only now what others changed before is known.
         catalog.adopt(&policy_text).await?;
@@ -328,6 +315,34 @@ fn transport_result(
         Ok(result) => Ok(result?),
         Err(error) if error.is_cancelled() => Ok(()),
         Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Nobody else writes: what is there now is all that there is.
+async fn alone(
+    cache: &FactsCache,
+    ledger: &dyn Ledger,
+) -> Result<(Option<Follower>, Confirming), Error> {
+    cache.restart_from(&ledger.heads().await?);
+    Ok((None, Confirming::Alone))
+}
+
+fn following(
+    config: &Config,
+    url: Zeroizing<String>,
+    key_id: u16,
+    cache: &Arc<FactsCache>,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> follower::Parts {
+    follower::Parts {
+        url,
+        term: Term(config.lease),
+        key_id,
+        hints: config.hints,
+        cache: Arc::clone(cache),
+        clock: Arc::clone(clock),
+        metrics: metrics.clone(),
     }
 }
 

@@ -8,7 +8,7 @@ BUF := $(BUF_HOME)/node_modules/.bin/buf
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test lint fmt run clean
+.PHONY: help test model lint fmt run clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,16 +16,19 @@ help: ## List the targets
 # One target directory and one profile for all three, so that nothing is compiled twice for a flag's sake.
 test: ## Format check, clippy, all tests (installs PostgreSQL's server if there is none)
 	scripts/ensure-postgres.sh
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --all-targets -- -D warnings
 	cargo test
+
+model: ## Explore the larger setups of the protocol's model (half an hour, some gigabytes)
+	cargo run -p coherence --release --example large
 
 lint: $(BUF) ## Lint the contract in proto/ and check its format (installs buf into target/)
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
 
 fmt: $(BUF) ## Format the Rust code and the contract
-	cargo fmt
+	cargo fmt --all
 	$(BUF) format --write
 
 run: ## Serve the example on the embedded database

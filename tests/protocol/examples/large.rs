@@ -1,6 +1,11 @@
 //! The protocol in setups that take minutes and gigabytes: `make model`. With a part of a name as its argument it explores
 //! the setups with that name.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "how large an exploration was, and the way to what it found"
+)]
+
 use coherence::explore::{Until, explore};
 use coherence::setup::Setup;
 

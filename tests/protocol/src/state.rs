@@ -1,6 +1,6 @@
 //! What the model remembers: databases, processes, checks and withdrawals, each in the words of the protocol.
 //!
-//! Beside `design/coherence.md`, section "Words". Every number is small and relative, so that the space is finite: offsets
+//! To be read beside the words of the protocol. Every number is small and relative, so that the space is finite: offsets
 //! count from 0, leases and ages are ticks that are left or gone, capped at `L`. A database is known by its epoch: 0 is
 //! the first primary (and the deposed one, after a failover), 1 its standby (and the new primary). Facts are known by
 //! (epoch, offset), from which `State::facts` reads what they contain.

@@ -149,7 +149,7 @@ pub enum Step {
 }
 
 impl fmt::Display for Step {
-    #[allow(clippy::too_many_lines, reason = "one line for each step")]
+    #[expect(clippy::too_many_lines, reason = "one line for each step")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use Step as S;
         let known = |durable: bool| {
@@ -319,7 +319,6 @@ pub enum Mark {
     AcknowledgedByConfirmation,
     AcknowledgedByRowGone,
     AcknowledgedByWaiting,
-    AcknowledgedAfterRepeat,
     AcknowledgedInNewEpoch,
     RowDeleted,
     SlowOneFoundNoRow,

@@ -1,6 +1,11 @@
 //! The protocol as it is: no setup breaks the promise, and each reaches what would show that it is not safe by standing
 //! still. `cargo run -p coherence --release --example large` explores larger ones.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "how large an exploration was, and the way to what it found"
+)]
+
 use coherence::explore::{Until, explore};
 use coherence::setup::Setup;
 use coherence::step::Mark;

@@ -4,6 +4,11 @@
 //! At the end are the steps without which the promise still holds, each with the reason: they are kept because they are
 //! stricter, or a second net, and only together with another weakening does the model miss them.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "how large an exploration was, and the way to what it found"
+)]
+
 use coherence::explore::{Until, explore};
 use coherence::setup::{Setup, Weakening, Weakening as Weak};
 

@@ -1,5 +1,6 @@
 //! Stopping, and the one that comes after: who is told, who may finish, who is kept out.
 
+use std::fs;
 use std::time::Duration;
 
 use consentgate::grpc::proto::Decision;
@@ -201,4 +202,35 @@ async fn a_second_instance_on_one_sqlite_file_is_refused_and_the_first_goes_on()
     first.kill().await;
     let second = place.gate().await;
     assert_eq!(second.decision(&person(1)).await, Decision::Allow);
+}
+
+#[tokio::test]
+async fn a_second_instance_is_refused_by_whatever_name_it_calls_the_file() {
+    let place = Place::sqlite();
+    let first = place.gate().await;
+    std::os::unix::fs::symlink("gate.db", place.path("soft.db")).unwrap();
+    std::os::unix::fs::symlink(".", place.path("here")).unwrap();
+    fs::hard_link(place.path("gate.db"), place.path("hard.db")).unwrap();
+    let serve = |name: &str| {
+        let database = format!("sqlite:{name}");
+        let mut serve = place.command(&["serve", "--listen", "127.0.0.1:0"]);
+        serve.args(["--database", &database, "--key-file", "gate.db.key"]);
+        serve
+    };
+    let refused = async |name: &str, locked: &str| {
+        let words = ["another consentgate uses this database", locked];
+        Gate::refused(serve(name)).await.refused_with(&words);
+    };
+    refused("soft.db", "gate.db.lock` is locked").await;
+    refused("here/gate.db", "gate.db.lock` is locked").await;
+    refused("hard.db", "hard.db` is locked").await;
+    fs::remove_file(place.path("gate.db.lock")).unwrap();
+    refused("gate.db", "gate.db` is locked").await;
+
+    // The first one is none the worse for it, and whoever comes after it may call the file what it likes.
+    first.agree(&person(1), "a").await;
+    first.stop().await;
+    let second = Gate::start(serve("soft.db")).await;
+    assert_eq!(second.events(&person(1)).await.len(), 1);
+    second.stop().await;
 }

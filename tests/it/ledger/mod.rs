@@ -8,6 +8,7 @@ mod activity;
 mod answers;
 mod append;
 mod damage;
+mod hanging;
 mod order;
 mod people;
 mod postgres_server;
@@ -124,6 +125,9 @@ on_both_databases! {
         what_may_still_count_is_not_pruned,
         damaged_activity_is_corrupt,
         a_closed_ledger_has_no_activity_to_tell,
+    }
+    hanging {
+        no_call_waits_for_it_longer_than_its_limit,
     }
     replaying {
         a_good_ledger_has_no_difference,

@@ -17,9 +17,9 @@ use crate::domain::event::{Act, Confirmation, ConfirmedRequest, Terms, sorted};
 use crate::domain::facts::{Facts, Grant};
 use crate::domain::id::{BusinessId, EventId, PurposeKey, SenderId, SubjectId};
 use crate::domain::place;
-use crate::domain::standing::standing;
+use crate::domain::standing::awaits_confirmation;
 use crate::domain::time::Timestamp;
-use crate::domain::vocabulary::{ConsentState, IndicationMethod, TimeSource};
+use crate::domain::vocabulary::{IndicationMethod, TimeSource};
 use crate::ledger::{Recorded, Rpc, Touch};
 
 /// A confirmation, parsed and bounded.
@@ -295,18 +295,7 @@ fn waits(
     let within = rules
         .requirements_of(codes, now)
         .is_some_and(|required| event_time < grant.mark.at.plus(required.confirmation_within));
-    let pending = || {
-        let state = standing(
-            facts,
-            rules,
-            purpose,
-            grant.sender.as_ref(),
-            spelling,
-            candidates,
-            event_time,
-        );
-        state.state == ConsentState::PendingConfirmation && state.event == Some(grant.mark.event_id)
-    };
+    let pending = || awaits_confirmation(grant, facts, rules, purpose, candidates, event_time);
     grant.confirmed_at.is_none()
         && grant.spelling.grants(spelling)
         && facts.speaks(grant, rules.clock_tolerance)

@@ -45,22 +45,14 @@ pub fn standing(
     };
     let restriction = restrictions(facts, purpose, sender)
         .max_by_key(|restricted| (restricted.mark.at, restricted.kind));
-    let outlived = |grant: &Grant| {
-        restrictions(facts, purpose, sender).all(|restricted| {
-            grant.is_genuine_act()
-                && grant
-                    .mark
-                    .is_later_than(&restricted.mark, rules.clock_tolerance)
-        })
-    };
     let best = facts
         .grants
         .iter()
         .filter(|grant| speaks_of(grant, purpose, sender, spelling))
         .filter(|grant| facts.speaks(grant, rules.clock_tolerance))
-        .filter(|grant| outlived(grant))
+        .filter(|grant| outlives(grant, facts, rules, purpose, sender))
         .map(|grant| judge(grant, &context, purpose, purpose.message_class, at))
-        .max_by_key(Judged::rank);
+        .max_by_key(|judged| (prominence(judged, facts), judged.rank()));
     match (best, restriction) {
         (Some(judged), _) => of_grant(judged, restriction),
         (None, Some(restricted)) => Standing {
@@ -72,6 +64,55 @@ pub fn standing(
         },
         (None, None) => asked(facts, purpose, sender),
     }
+}
+
+/// Whether a consent waits to be confirmed, whatever other consents there are: one that has expired, or
+/// that still holds, is renewed by a new request and its confirmation.
+pub fn awaits_confirmation(
+    grant: &Grant,
+    facts: &Facts,
+    rules: &Rules,
+    purpose: &Purpose,
+    candidates: &[JurisdictionCode],
+    at: Timestamp,
+) -> bool {
+    let context = Context {
+        facts,
+        rules,
+        candidates,
+    };
+    let judged = judge(grant, &context, purpose, purpose.message_class, at);
+    outlives(grant, facts, rules, purpose, grant.sender.as_ref()) && is_pending(&judged, facts)
+}
+
+fn is_pending(judged: &Judged<'_>, facts: &Facts) -> bool {
+    judged.failing.first() == Some(&Reason::ConfirmationPending)
+        && !facts.is_confirmed(judged.grant)
+}
+
+/// A consent that holds speaks before one that waits to be confirmed, and that before all that hold no
+/// more: whoever has just signed up again waits for the confirmation, and has not expired.
+fn prominence(judged: &Judged<'_>, facts: &Facts) -> u8 {
+    match judged.failing.is_empty() {
+        true => 2,
+        false => u8::from(is_pending(judged, facts)),
+    }
+}
+
+/// Whether a grant is an act of the person later than everything that ends the purpose's consent.
+fn outlives(
+    grant: &Grant,
+    facts: &Facts,
+    rules: &Rules,
+    purpose: &Purpose,
+    sender: Option<&SenderId>,
+) -> bool {
+    restrictions(facts, purpose, sender).all(|restricted| {
+        grant.is_genuine_act()
+            && grant
+                .mark
+                .is_later_than(&restricted.mark, rules.clock_tolerance)
+    })
 }
 
 fn speaks_of(

@@ -47,6 +47,7 @@ impl<'a> Case<'a> {
     /// Whether a grant still waits for its confirmation.
     pub(super) fn is_pending(&self, grant: &'a Grant) -> bool {
         self.judge(grant).failing.first() == Some(&Reason::ConfirmationPending)
+            && !self.facts.is_confirmed(grant)
     }
 
     /// Whether the class needs a grant: steps 5 to 8 apply only where it does.

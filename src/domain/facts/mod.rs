@@ -378,6 +378,18 @@ impl Facts {
         all.max().unwrap_or(Timestamp::EPOCH)
     }
 
+    /// Whether the person has confirmed this consent, or a later one to the same: then it waits for no
+    /// confirmation any more.
+    pub fn is_confirmed(&self, grant: &Grant) -> bool {
+        self.grants.iter().any(|other| {
+            other.confirmed_at.is_some()
+                && other.purpose == grant.purpose
+                && other.sender == grant.sender
+                && other.spelling.grants(grant.spelling)
+                && other.mark.at >= grant.mark.at
+        })
+    }
+
     /// The suppressions that hold at `at`: neither ended nor lifted by something later. At the same
     /// instant the suppression outweighs its lifting, and against another clock the lifting must be
     /// later by more than `tolerance`. One that is recorded holds at once, whatever `at` says.

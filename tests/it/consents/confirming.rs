@@ -146,6 +146,53 @@ pub async fn a_request_expires(on: Backend) {
     assert_eq!(server.verdict(&ann, "club").await, allowed);
 }
 
+pub async fn what_has_lapsed_or_still_holds_is_renewed_by_a_new_request(on: Backend) {
+    let server = TestServer::start(on).await;
+    let (expired, lapsed, held) = (phone("+33612345678"), person(1), person(2));
+    let signs_up = async |person: &Recipient, firm: ConsentType| {
+        let request = RecordConsentRequest {
+            consent_type: firm.into(),
+            ..server.grant(person, &["club"])
+        };
+        let answer = server.try_record(request).await.unwrap();
+        server.advance(MINUTE);
+        answer.records[0].state()
+    };
+    let ask = async |person: &Recipient| {
+        let ask = CheckConsentRequest {
+            message_class: MessageClass::ConsentRequest.into(),
+            ..question(person, "club")
+        };
+        server.try_check(ask).await.unwrap().decision()
+    };
+    let firm = ConsentType::ExplicitlyExpressed;
+    for person in [&expired, &lapsed, &held] {
+        let state = signs_up(person, firm).await;
+        assert_eq!(state, ConsentState::PendingConfirmation);
+    }
+    server.confirms(&expired).await;
+    server.confirms(&held).await;
+    // What is confirmed waits no more, and is not asked for.
+    assert_eq!(ask(&held).await, Decision::Deny);
+    nothing_waits(server.try_confirm(server.confirmation(&held)).await);
+    server.advance(366 * DAY);
+
+    for person in [&expired, &lapsed, &held] {
+        // Less firmly than before, so that the old request is not replaced by this one.
+        let state = signs_up(person, ConsentType::Expressed).await;
+        let expected = match person == &held {
+            true => ConsentState::Given,
+            false => ConsentState::PendingConfirmation,
+        };
+        assert_eq!(state, expected, "{person:?}");
+        assert_eq!(ask(person).await, Decision::Allow, "{person:?}");
+        server.confirms(person).await;
+        let allowed = allow(Reason::ConsentGiven);
+        assert_eq!(server.verdict(person, "club").await, allowed, "{person:?}");
+        nothing_waits(server.try_confirm(server.confirmation(person)).await);
+    }
+}
+
 pub async fn a_confirmation_must_be_later_than_its_request(on: Backend) {
     let server = TestServer::start(on).await;
     let ann = person(1);

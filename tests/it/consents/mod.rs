@@ -117,6 +117,7 @@ on_both_databases! {
         what_was_never_requested_cannot_be_confirmed,
         a_confirmation_counts_only_from_the_address_that_was_asked,
         a_request_expires,
+        what_has_lapsed_or_still_holds_is_renewed_by_a_new_request,
         a_confirmation_must_be_later_than_its_request,
         a_confirmation_does_not_beat_a_withdrawal_newer_than_the_request,
         a_new_request_that_is_confirmed_beats_an_older_withdrawal,

@@ -54,9 +54,7 @@ impl<'a> Now<'a> {
     pub(super) fn outlives(&self, consent: &Consent, ends: &[Time]) -> bool {
         let settled = || match self.case.class {
             MessageClass::ConsentRequest => {
-                consent.confirmed
-                    || !self.needs_confirmation(consent)
-                    || self.failing(consent).contains(&Reason::ConfirmationPending)
+                consent.confirmed || !self.needs_confirmation(consent) || self.waits(consent)
             }
             _ if self.needs_consent() => consent.confirmed || !self.needs_confirmation(consent),
             _ => self.failing(consent).is_empty(),
@@ -113,9 +111,9 @@ impl<'a> Now<'a> {
     /// "While a confirmation is pending that the person began, in an open window, or where the policy
     /// allows the n-th ask; where asking is itself commercial it needs a valid implied grant."
     pub(super) fn ask(&self, standing: &[&'a Consent]) -> Step<Vec<Carrier<'a>>> {
-        let pending = standing.iter().any(|c| {
-            c.is_act_of_the_person() && self.failing(c).contains(&Reason::ConfirmationPending)
-        });
+        let pending = standing
+            .iter()
+            .any(|c| c.is_act_of_the_person() && self.waits(c));
         let asking = self.required(None).asking;
         let asks = &self.history.asks;
         let last = asks.iter().map(|ask| ask.at).max();
@@ -132,6 +130,18 @@ impl<'a> Now<'a> {
         } else {
             Err(vec![Reason::AskLimit])
         }
+    }
+
+    /// For its confirmation: neither it nor a later consent to the same was confirmed yet.
+    fn waits(&self, consent: &Consent) -> bool {
+        let confirmed = |other: &Consent| {
+            other.confirmed
+                && (&other.purpose, &other.sender) == (&consent.purpose, &consent.sender)
+                && twins(other.spelling, consent.spelling)
+                && other.time.at >= consent.time.at
+        };
+        self.failing(consent).contains(&Reason::ConfirmationPending)
+            && !self.history.consents.iter().any(confirmed)
     }
 
     /// What holds for a record, or for the number: "what the record says beats the number's prefix";

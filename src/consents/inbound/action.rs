@@ -96,6 +96,21 @@ impl<'w> Intent<'w> {
         is_message && !ends
     }
 
+    /// Whether no act can follow from it, but that the address answers.
+    pub(super) fn asks_for_nothing(&self, kind: InboundKind) -> bool {
+        let says_nothing = match self {
+            Self::Help { .. } | Self::Nothing => true,
+            Self::OptOut { .. }
+            | Self::PossibleRevocation { .. }
+            | Self::Yes { .. }
+            | Self::No { .. }
+            | Self::PlatformStop
+            | Self::PlatformResume
+            | Self::SignUp => false,
+        };
+        says_nothing && kind != InboundKind::IdentityChanged
+    }
+
     fn keyword(&self) -> Option<&'w Keyword> {
         match self {
             Self::OptOut { keyword, .. }

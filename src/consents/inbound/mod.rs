@@ -115,7 +115,7 @@ impl Consents {
         }
         let written = match first? {
             Some(first) => Some(first),
-            None => self.act_on(&write, report, sender.as_ref()).await?,
+            None => self.act_on(write, report, sender.as_ref()).await?,
         };
         self.open_window(report, &compiled, sender.as_ref()).await?;
         self.answer_inbound(report, &compiled, sender.as_ref(), written)
@@ -125,22 +125,25 @@ impl Consents {
     /// What the report asks for, recorded; `None` if it asks for nothing.
     async fn act_on(
         &self,
-        write: &Write<'_>,
+        mut write: Write<'_>,
         report: &InboundReport,
         sender: Option<&SenderId>,
     ) -> Result<Option<Written<Done>>, Error> {
         let said = self.said(report);
         let mut linked = None;
         let intent = Intent::of(report, &self.0.words);
+        // Of a message that asks for nothing the link is all that may come, and a repeat hears of it.
+        // What does ask for something must never be taken for done because its link was.
+        let link_key = write.key.filter(|_| intent.asks_for_nothing(report.kind));
         // First, so that what the message asks for holds for both addresses.
         if let Some(other) = &report.also_known_as {
-            let unkeyed = Write {
+            let link = Write {
                 payload: None,
-                key: None,
-                ..*write
+                key: link_key,
+                ..write
             };
             linked = self
-                .link(&unkeyed, other, said, |event_id| Done {
+                .link(&link, other, said, |event_id| Done {
                     action: InboundAction::Linked,
                     keyword: String::new(),
                     language: String::new(),
@@ -148,9 +151,13 @@ impl Consents {
                 })
                 .await?;
         }
+        let link_is_the_answer = linked.is_some() && link_key.is_some();
+        if link_is_the_answer {
+            write.key = None;
+        }
         let done = match (&report.kind, &report.previous) {
             (InboundKind::IdentityChanged, Some(previous)) => {
-                self.move_identity(write, previous, said, |event_id| Done {
+                self.move_identity(&write, previous, said, |event_id| Done {
                     action: InboundAction::Linked,
                     keyword: String::new(),
                     language: String::new(),
@@ -158,9 +165,26 @@ impl Consents {
                 })
                 .await?
             }
-            _ => self.carry_out(write, report, sender, said, &intent).await?,
+            _ => {
+                let done = self.carry_out(&write, report, sender, said, &intent);
+                let done = done.await?;
+                if done.is_some() && intent.opens_window(report.kind) {
+                    // Whoever says yes or no answers as much as whoever says anything else.
+                    let answers = Write {
+                        payload: None,
+                        key: None,
+                        ..write
+                    };
+                    let reached = self.carry_out(&answers, report, sender, said, &Intent::Nothing);
+                    reached.await?;
+                }
+                done
+            }
         };
-        Ok(done.or(linked))
+        Ok(match link_is_the_answer {
+            true => linked,
+            false => done.or(linked),
+        })
     }
 
     /// WhatsApp's own time; ours where it names one that cannot be.

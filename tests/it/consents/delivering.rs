@@ -164,6 +164,32 @@ pub async fn three_failures_in_a_row_make_an_address_unreachable_for_30_days(on:
     assert_eq!(failed.count(), 3);
 }
 
+pub async fn whoever_says_yes_or_no_is_reached_too(on: Backend) {
+    let server = TestServer::start(on).await;
+    for (number, word, action) in [
+        (1, "hello", InboundAction::None),
+        (2, "YES", InboundAction::Confirmed),
+        (3, "NO", InboundAction::Withdrew),
+    ] {
+        let person = person(number);
+        server.gives(&person, &["orders"]).await;
+        server.gives(&person, &["club"]).await;
+        for _ in 0..3 {
+            server.advance(HOUR);
+            server.fails(&person, "131026").await;
+        }
+        let verdict = server.verdict(&person, "orders").await;
+        assert_eq!(verdict, deny(&[Reason::Unreachable]), "{word}");
+        server.advance(HOUR);
+        let message = server.message(&person, word);
+        for _ in 0..2 {
+            let heard = server.try_inbound(message.clone()).await.unwrap();
+            assert_eq!(heard.action(), action, "{word}");
+        }
+        assert_eq!(server.verdict(&person, "orders").await, granted(), "{word}");
+    }
+}
+
 pub async fn whatsapps_own_limit_defers_marketing_for_a_day(on: Backend) {
     let server = TestServer::start(on).await;
     let person = person(1);

@@ -116,6 +116,35 @@ pub async fn a_link_is_made_once_and_lets_a_grant_count_at_the_twin(on: Backend)
     );
 }
 
+pub async fn a_message_that_links_and_comes_twice_is_answered_twice_alike(on: Backend) {
+    let server = TestServer::start(on).await;
+    for (number, text) in [(1, "hello"), (2, "HELP")] {
+        let message = ReportInboundRequest {
+            also_known_as: Some(bsuid(number)),
+            ..server.message(&person(number), text)
+        };
+        let first = server.try_inbound(message.clone()).await.unwrap();
+        assert_eq!(first.action(), InboundAction::Linked, "{text}");
+        server.advance(MINUTE);
+        let again = server.try_inbound(message).await.unwrap();
+        assert_eq!(
+            (again.action(), &again.event_id),
+            (InboundAction::Linked, &first.event_id)
+        );
+        assert_eq!(server.events(&person(number)).await.len(), 1);
+    }
+    // What a message asks for is never taken for done because its link was.
+    let stop = ReportInboundRequest {
+        also_known_as: Some(bsuid(3)),
+        ..server.message(&person(3), "stop")
+    };
+    for _ in 0..2 {
+        let heard = server.try_inbound(stop.clone()).await.unwrap();
+        assert_eq!(heard.action(), InboundAction::Withdrew);
+    }
+    assert_eq!(server.events(&person(3)).await.len(), 2);
+}
+
 pub async fn a_number_that_comes_with_another_user_id_is_in_doubt_until_the_person_acts(
     on: Backend,
 ) {

@@ -152,6 +152,7 @@ on_both_databases! {
     identity {
         an_opt_out_through_one_address_holds_for_the_linked_one,
         a_link_is_made_once_and_lets_a_grant_count_at_the_twin,
+        a_message_that_links_and_comes_twice_is_answered_twice_alike,
         a_number_that_comes_with_another_user_id_is_in_doubt_until_the_person_acts,
         with_a_person_who_moves_go_the_opt_outs_and_no_grant,
         a_user_id_that_changes_leaves_the_number_without_doubt,
@@ -177,6 +178,7 @@ on_both_databases! {
         whatsapps_opt_out_bars_marketing_and_nothing_else,
         whatsapps_opt_out_is_of_one_number_and_ends_when_that_one_is_resumed,
         three_failures_in_a_row_make_an_address_unreachable_for_30_days,
+        whoever_says_yes_or_no_is_reached_too,
         whatsapps_own_limit_defers_marketing_for_a_day,
         a_changed_identity_key_puts_it_in_doubt_whose_number_it_is,
         what_is_no_fault_of_the_recipient_changes_nothing,

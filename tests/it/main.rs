@@ -24,6 +24,7 @@ mod policy;
 mod postgres;
 mod process;
 mod python;
+mod random;
 mod readme;
 mod tidy;
 mod wait;

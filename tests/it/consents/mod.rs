@@ -3,7 +3,7 @@
 //! Every case is a function of a [`Backend`] and starts a server of its own. A case that is missing from the list is
 //! dead code, which clippy refuses.
 
-mod acts;
+pub mod acts;
 mod bad_input;
 mod batches;
 mod clocks;

@@ -16,6 +16,7 @@ mod activity_cache;
 mod catalog;
 mod cli;
 mod consents;
+mod decisions;
 mod harness;
 mod keywords;
 mod ledger;

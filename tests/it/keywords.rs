@@ -131,6 +131,39 @@ fn typed(text: &str) -> &'static str {
     class(WORDS.classify(Message::Text(text)))
 }
 
+/// The table in `tests/corpus/README.md`, counted.
+fn counted() -> String {
+    let mut counts: BTreeMap<&str, [usize; 4]> = BTreeMap::new();
+    let mut total = [0; 4];
+    for case in CORPUS.iter() {
+        let column = match case.expected.as_str() {
+            "opt_out" | "opt_out_marketing" | "opt_out_all" => 0,
+            "possible" => 1,
+            "none" => 3,
+            _ => 2,
+        };
+        counts.entry(&case.file).or_default()[column] += 1;
+        total[column] += 1;
+    }
+    let line = |name: &str, counts: [usize; 4]| {
+        let [must, possible, words, none] = counts;
+        let all: usize = counts.iter().sum();
+        format!("| {name} | {must} | {possible} | {words} | {none} | {all} |\n")
+    };
+    let head = "| language | must match | possible | other words | must not match | all |\n\
+                | --- | --- | --- | --- | --- | --- |\n";
+    let lines = counts.into_iter().map(|(file, counts)| line(file, counts));
+    head.to_owned() + &lines.collect::<String>() + &line("all", total)
+}
+
+#[test]
+fn the_table_of_the_corpus_counts_what_is_there() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let table = counted();
+    assert!(readme.ends_with(&table), "the table must be:\n{table}");
+}
+
 #[test]
 fn every_message_of_the_corpus_is_what_the_corpus_says() {
     let mut wrong = Vec::new();

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::ledger::following::{InstanceId, Offsets, Registration};
 use crate::ledger::postgres::following::Line;
 use crate::ledger::postgres::hints;
-use crate::ledger::{self, Epoch, Offset, SystemRecord, Timeline};
+use crate::ledger::{self, Epoch, Offset, Partition, SystemRecord, Timeline};
 use crate::telemetry::Metrics;
 
 /// How often the rows of other instances are read while somebody waits for them.
@@ -98,8 +98,7 @@ pub struct Follower {
     me: Option<InstanceId>,
     /// The history as the last durable renewal showed it.
     known: Option<Known>,
-    /// Rows of others: their renewals, and since when they stand still.
-    others: HashMap<InstanceId, (i64, Duration)>,
+    others: HashMap<InstanceId, Still>,
     asked: Vec<oneshot::Sender<Witness>>,
     requests: mpsc::Receiver<oneshot::Sender<Witness>>,
     roster: watch::Sender<Roster>,
@@ -115,6 +114,16 @@ struct Known {
     name: String,
     timeline: Timeline,
     heads: Offsets,
+    /// What lies at the heads.
+    marks: HashMap<Partition, String>,
+}
+
+/// A row that stands still.
+#[derive(Debug, Clone, Copy)]
+struct Still {
+    renewals: i64,
+    since: Duration,
+    seen_in: Timeline,
 }
 
 /// What is to be done next.

@@ -86,6 +86,9 @@ pub struct Renewal {
     pub history: String,
     /// What is known of commits that were lost and that nobody has accepted yet.
     pub lost: Option<String>,
+    /// What lies at the head of each partition that has gone on since: by it the same place is known
+    /// again in another history.
+    pub marks: Vec<(Partition, String)>,
 }
 
 /// An instance as its row shows it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::confirm::{Roster, Witness};
 use super::super::lease::Term;
-use super::{Applied, CONNECTING, Error, Follower, Known, Line};
+use super::{Applied, CONNECTING, Error, Follower, Known, Line, Still};
 use crate::ledger::following::{Changes, InstanceId, InstanceRow, Look, Offsets, Renewal};
 use crate::ledger::{Offset, Position, SYSTEM, Timeline};
 
@@ -23,7 +23,9 @@ impl Follower {
         let watching = self.waiting.load(Ordering::Acquire) > 0;
         let finished = self.parts.cache.all_finished();
         let look = self.within(line.look(&finished, watching)).await?;
-        if self.known.is_none() || look.timeline != self.epoch().timeline() {
+        // Both agree once a history is entered whole.
+        let known = self.known.as_ref().map(|known| known.timeline);
+        if known != Some(look.timeline) || look.timeline != self.epoch().timeline() {
             return Err(Error::OtherHistory);
         }
         let applied = self.apply(&mut line, &look).await?;
@@ -59,8 +61,10 @@ impl Follower {
         let published = self.parts.cache.all_finished();
         let known = self.known.as_ref();
         let of = known.map(|known| (known.name.as_str(), known.timeline));
+        let nothing = Offsets::default();
+        let marked = known.map_or(&nothing, |known| &known.heads);
         let sent = self.parts.clock.steady();
-        let Some(renewal) = self.within(line.renew(me, &published, of)).await? else {
+        let Some(renewal) = self.within(line.renew(me, &published, of, marked)).await? else {
             // F3. What is in memory may stay: nothing is answered before a renewal has caught up.
             self.parts.cache.lease().end();
             self.me = None;
@@ -94,13 +98,18 @@ impl Follower {
             // An operator accepted that something was lost: what was known before says nothing.
             Some(known) if known.name != renewal.history => false,
             Some(known) => {
-                if let Some(lost) = loss(&known.heads, &look.heads) {
+                let same = look.timeline == known.timeline;
+                let lost = match (loss(&known.heads, &look.heads), same) {
+                    (None, false) => self.replaced(line, known, look.timeline).await?,
+                    (lost, _) => lost,
+                };
+                if let Some(lost) = lost {
                     self.parts.cache.lease().end();
                     self.asked.clear();
                     self.within(line.note_loss(&lost)).await?;
                     return Err(Error::HistoryLost(lost));
                 }
-                look.timeline == known.timeline
+                same
             }
         };
         if same {
@@ -108,12 +117,46 @@ impl Follower {
         } else {
             self.enter(line, look).await?;
         }
+        let marks = match &self.known {
+            Some(known) if same => {
+                let mut marks = known.marks.clone();
+                marks.extend(renewal.marks.iter().cloned());
+                marks
+            }
+            Some(_) | None => {
+                let (timeline, marks) = self.within(line.marks_at(&look.heads)).await?;
+                same_history(look.timeline, timeline)?;
+                marks.into_iter().collect()
+            }
+        };
         self.known = Some(Known {
             name: renewal.history.clone(),
             timeline: look.timeline,
             heads: look.heads.clone(),
+            marks,
         });
         Ok(())
+    }
+
+    /// Whether a new history has gone on past what it lost: then other events lie where ours did.
+    async fn replaced(
+        &self,
+        line: &mut Line,
+        known: &Known,
+        found_in: Timeline,
+    ) -> Result<Option<String>, Error> {
+        let (timeline, marks) = self.within(line.marks_at(&known.heads)).await?;
+        same_history(found_in, timeline)?;
+        let other = marks
+            .iter()
+            .find(|(partition, mark)| known.marks.get(partition) != Some(mark));
+        Ok(other.map(|(partition, _)| {
+            format!(
+                "other events lie where partition {} ended, at {}",
+                partition.0,
+                known.heads.of(*partition).0
+            )
+        }))
     }
 
     /// Another history, or the first one: everything begins at its heads.
@@ -214,25 +257,25 @@ impl Follower {
         self.others
             .retain(|id, _| instances.iter().any(|row| row.instance == *id));
         let mut still = Vec::new();
+        let seen_in = self.epoch().timeline();
         for row in instances.iter().filter(|row| row.instance != me) {
-            let seen = self
-                .others
-                .entry(row.instance)
-                .or_insert((row.renewals, now));
-            if seen.0 != row.renewals {
-                *seen = (row.renewals, now);
+            let fresh = Still {
+                renewals: row.renewals,
+                since: now,
+                seen_in,
+            };
+            let seen = self.others.entry(row.instance).or_insert(fresh);
+            if seen.renewals != row.renewals {
+                *seen = fresh;
             }
             let longest = Term(row.lease.max(self.parts.term.0));
-            if now.saturating_sub(seen.1) > longest.waiting() {
-                still.push((row.instance, row.renewals));
+            if now.saturating_sub(seen.since) > longest.waiting() {
+                still.push((row.instance, *seen));
             }
         }
-        for (instance, renewals) in still {
-            let seen_in = self.epoch().timeline();
-            if self
-                .within(line.remove(instance, renewals, seen_in))
-                .await?
-            {
+        for (instance, seen) in still {
+            let removed = line.remove(instance, seen.renewals, seen.seen_in);
+            if self.within(removed).await? {
                 self.parts.metrics.instance_removed();
                 tracing::warn!(
                     instance = %instance.0,

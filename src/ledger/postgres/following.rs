@@ -64,10 +64,19 @@ const RENEW: &str = look!(
          applied = CASE WHEN (SELECT name FROM history WHERE lost IS NULL) = $4
            AND left(pg_walfile_name(pg_current_wal_lsn()), 8) = $5 THEN $3 ELSE ''::bytea END
        WHERE instance_id = $2 RETURNING 1),
+     marks AS (
+       SELECT h.partition, CASE h.partition
+         WHEN 0 THEN (SELECT md5(e.body) FROM system_event AS e WHERE e.\"offset\" = h.head)
+         ELSE (SELECT e.event_id::text FROM event AS e
+               WHERE e.partition = h.partition AND e.\"offset\" = h.head) END AS mark
+       FROM unnest($6::bigint[]) WITH ORDINALITY AS a (head, n)
+       JOIN partition_head AS h ON h.partition = a.n - 1 AND h.head > a.head),
      ",
     "true",
     ", EXISTS (SELECT 1 FROM renewed) AS renewed,
-       (SELECT name FROM history) AS history, (SELECT lost FROM history) AS lost"
+       (SELECT name FROM history) AS history, (SELECT lost FROM history) AS lost,
+       (SELECT array_agg(partition ORDER BY partition) FROM marks) AS marked,
+       (SELECT array_agg(mark ORDER BY partition) FROM marks) AS marks"
 );
 
 /// A follower's own connection.
@@ -132,13 +141,15 @@ impl Line {
         instance: InstanceId,
         applied: &Offsets,
         of: Option<(&str, Timeline)>,
+        marked: &Offsets,
     ) -> Result<Option<Renewal>, Error> {
         let statement = sqlx::query(RENEW)
             .bind(numbers(applied))
             .bind(instance.0)
             .bind(bytes(applied))
             .bind(of.map(|(history, _)| history))
-            .bind(of.map(|(_, timeline)| timeline.to_string()));
+            .bind(of.map(|(_, timeline)| timeline.to_string()))
+            .bind(numbers(marked));
         let row = durably(async {
             statement
                 .fetch_one(&mut self.connection)
@@ -153,7 +164,31 @@ impl Line {
             look: look(&row)?,
             history: row.try_get("history").map_err(sort_error)?,
             lost: row.try_get("lost").map_err(sort_error)?,
+            marks: marks(&row)?,
         }))
+    }
+
+    /// What lies at these offsets now, and in which history.
+    pub async fn marks_at(
+        &mut self,
+        heads: &Offsets,
+    ) -> Result<(Timeline, Vec<(Partition, String)>), Error> {
+        let row = sqlx::query(
+            "WITH marks AS (
+               SELECT a.n - 1 AS partition, CASE a.n
+                 WHEN 1 THEN (SELECT md5(e.body) FROM system_event AS e WHERE e.\"offset\" = a.head)
+                 ELSE (SELECT e.event_id::text FROM event AS e
+                       WHERE e.partition = a.n - 1 AND e.\"offset\" = a.head) END AS mark
+               FROM unnest($1::bigint[]) WITH ORDINALITY AS a (head, n) WHERE a.head > 0)
+             SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline,
+               (SELECT array_agg(partition::smallint ORDER BY partition) FROM marks) AS marked,
+               (SELECT array_agg(mark ORDER BY partition) FROM marks) AS marks",
+        )
+        .bind(numbers(heads))
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(sort_error)?;
+        Ok((timeline_of(&row)?, marks(&row)?))
     }
 
     /// Changes of the system partition after an offset, and the history that they are of.
@@ -272,6 +307,14 @@ fn look(row: &PgRow) -> Result<Look, Error> {
         changes: changes(row)?,
         instances: instances(row)?,
     })
+}
+
+fn marks(row: &PgRow) -> Result<Vec<(Partition, String)>, Error> {
+    let partitions: Vec<i16> = list(row, "marked")?;
+    let marks: Vec<Option<String>> = list(row, "marks")?;
+    let number = |partition: i16| Partition(u16::try_from(partition).unwrap_or_default());
+    let marks = marks.into_iter().map(Option::unwrap_or_default);
+    Ok(partitions.into_iter().map(number).zip(marks).collect())
 }
 
 fn changes(row: &PgRow) -> Result<Changes, Error> {

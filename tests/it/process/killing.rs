@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use consentgate::grpc::proto::{ConsentEvent, Decision, EventKind};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::gate::{Client, Gate, LIMIT};
 use super::people::{grant, now, opt_out, person, question};
@@ -95,6 +95,18 @@ impl Call {
                 answer.into_inner().event_id
             }
         })
+    }
+
+    /// As callers do: what was not acknowledged is repeated with the same key.
+    async fn until_done(&self, client: &mut Client) -> String {
+        eventually(LIMIT, "the call is acknowledged", async || {
+            match self.carry_out(&mut client.clone()).await {
+                Ok(event) => Some(event),
+                Err(status) if status.code() == Code::Unavailable => None,
+                Err(status) => panic!("{status}"),
+            }
+        })
+        .await
     }
 
     fn made(&self, event: &ConsentEvent) -> bool {
@@ -204,7 +216,7 @@ impl Story {
                 assert_eq!(made, event, "{call:?} is lost");
                 continue;
             }
-            let again = call.carry_out(&mut client).await.unwrap();
+            let again = call.until_done(&mut client).await;
             assert!(
                 made.is_none_or(|made| made == again),
                 "{call:?} was done twice"
@@ -214,7 +226,7 @@ impl Story {
         // Who repeats what was acknowledged gets the first answer.
         for call in self.calls.iter().rev().step_by(9) {
             assert_eq!(
-                call.carry_out(&mut client).await.unwrap(),
+                call.until_done(&mut client).await,
                 *call.event.as_ref().unwrap()
             );
         }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use uuid::Uuid;
 
-use super::histories::{SECOND, history, instant, key, pace, sender};
+use super::histories::{SECOND, SENDERS, history, instant, key, pace, sender};
 use super::rules::rules;
 use super::voids;
 use crate::domain::activity::{Activity, Sent};
@@ -252,18 +252,18 @@ fn case_of(size: usize, base: Timestamp) -> BoxedStrategy<Case> {
 /// What is asked of the confirmation of an opt-out, is asked of one that was written to somebody, and
 /// soon after it: at random it would be neither.
 fn about_an_opt_out(mut case: Case, later: u64) -> Case {
-    let received = case.events.iter().rev().find_map(|event| match &event.act {
-        Act::Restricted(restriction) => {
-            let sender = restriction.received_by.clone()?;
-            Some((sender, event.effective_at()))
+    if case.class != MessageClass::OptOutConfirmation {
+        return case;
+    }
+    for event in case.events.iter_mut().rev() {
+        let at = event.effective_at();
+        if let Act::Restricted(restriction) = &mut event.act {
+            let first = SenderId::parse(SENDERS[0]).unwrap();
+            case.sender = Some(restriction.received_by.get_or_insert(first).clone());
+            // Five minutes are too late, and a second less is not.
+            case.at = at.plus(Duration::from_secs(later.min(301).saturating_sub(1)));
+            break;
         }
-        _ => None,
-    });
-    if let Some((sender, at)) = received
-        && case.class == MessageClass::OptOutConfirmation
-    {
-        case.sender = Some(sender);
-        case.at = at.plus(Duration::from_secs(later.min(300)));
     }
     case
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use uuid::Uuid;
 
-use super::histories::{asked, event_of, genuine_terms, restriction, sender, suppression};
+use super::histories::{SENDERS, asked, event_of, genuine_terms, restriction, suppression};
 use crate::domain::address::Spelling;
 use crate::domain::event::{
     Act, Event, Failure, IdentityChange, Inherited, Link, Reached, RegistryCheck,
@@ -46,14 +46,20 @@ pub(super) fn checked(result: impl Strategy<Value = RegistryResult>) -> impl Str
 }
 
 pub(super) fn failure(kind: impl Strategy<Value = FailureKind>) -> impl Strategy<Value = Act> {
-    kind.prop_map(|kind| {
-        Act::DeliveryFailed(Failure {
-            kind,
-            sender_id: SenderId::parse("1001").unwrap(),
-            code: "131026".into(),
-            provider: String::new(),
-        })
-    })
+    kind.prop_map(|kind| Act::DeliveryFailed(failed(kind)))
+}
+
+pub(super) fn undelivered() -> Act {
+    Act::DeliveryFailed(failed(FailureKind::Undeliverable))
+}
+
+fn failed(kind: FailureKind) -> Failure {
+    Failure {
+        kind,
+        sender_id: SenderId::parse("1001").unwrap(),
+        code: "131026".into(),
+        provider: String::new(),
+    }
 }
 
 pub(super) fn reached() -> Act {
@@ -132,5 +138,5 @@ pub(super) fn named_with_a_stranger(kind: AddressKind, here: Spelling) -> Act {
 
 /// A sender that a message of the person may have reached.
 pub(super) fn receiver() -> impl Strategy<Value = Option<SenderId>> {
-    prop_oneof![1 => Just(None), 1 => sender()]
+    prop::option::of(select(&SENDERS[..])).prop_map(|id| id.map(|id| SenderId::parse(id).unwrap()))
 }

@@ -6,12 +6,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::cases::{Case, case};
-use super::histories::confirmation_of;
+use super::histories::{confirmation_of, instant};
 use super::model::Model;
+use super::reports::undelivered;
 use super::*;
 use crate::domain::facts::Facts;
 use crate::domain::policy::FrequencyCap;
@@ -26,8 +28,9 @@ pub(super) fn due() -> BoxedStrategy<Case> {
     let asks = prop::bool::weighted(0.2);
     let names = select(vec!["offers", "news"]);
     let stated = prop_oneof![3 => Just(None), 1 => select(vec!["DE", "FR", "CA"]).prop_map(Some)];
-    (case(), names, asks, stated)
-        .prop_map(|(case, name, asks, stated)| {
+    let failing = option::weighted(0.1, prop::array::uniform3(instant()));
+    (case(), names, asks, stated, failing)
+        .prop_map(|(case, name, asks, stated, failing)| {
             let mut due = Case {
                 purpose: purpose(name),
                 class: if asks {
@@ -61,7 +64,9 @@ pub(super) fn due() -> BoxedStrategy<Case> {
                     confirmation_of(&request, terms),
                 )
             };
-            due.and(request).and(confirmation)
+            let due = due.and(request).and(confirmation);
+            let failures = failing.into_iter().flatten();
+            failures.fold(due, |due, time| due.and(on(time, undelivered())))
         })
         .boxed()
 }

@@ -51,7 +51,7 @@ impl<'a> Case<'a> {
         // Asking is itself a commercial message there: it needs a consent, an implied one at least.
         let carrying = self
             .grants()
-            .filter(|grant| standing(grant) || voiding.is_empty())
+            .filter(|grant| standing(grant))
             .map(|grant| self.judge(grant))
             .filter(|judged| judged.failing.is_empty())
             .max_by_key(super::grant::Judged::rank);

@@ -130,6 +130,25 @@ fn where_asking_is_commercial_it_needs_a_consent_an_implied_one_at_least() {
 }
 
 #[test]
+fn where_asking_is_commercial_a_consent_after_an_opt_out_is_enough_again() {
+    let rules = may_ask(8, 0, true);
+    let events = [stop(1, 100, Scope::AllMarketing), given(2, 200, "offers")];
+    let permitted = Reason::ConsentRequestPermitted;
+    assert_eq!(asking(&events, &rules, 500), permitted);
+}
+
+#[test]
+fn only_a_confirmation_that_the_person_began_is_asked_for() {
+    let mut requirements = lenient();
+    requirements.confirmation = Confirmation::Required;
+    let rules = everywhere(requirements);
+    let import = with(1, 100, |t| t.indication_method = IndicationMethod::Import);
+    let permitted = Reason::ConsentRequestPermitted;
+    assert_eq!(asking(&[given(1, 100, "offers")], &rules, 150), permitted);
+    assert_eq!(asking(&[import], &rules, 150), Reason::AskLimit);
+}
+
+#[test]
 fn one_is_asked_again_only_after_an_act_of_ones_own_that_is_later_than_the_no() {
     let rules = may_ask(8, 0, false);
     let no = stop(1, 200, Scope::AllMarketing);

@@ -300,6 +300,78 @@ fn a_purpose_that_needs_no_consent_allows_without_a_grant_but_not_after_a_withdr
 }
 
 #[test]
+fn a_message_that_needs_no_consent_is_let_through_again_only_by_one_that_holds_in_every_way() {
+    let mut catalog = catalog();
+    let orders = catalog.purposes.get_mut("orders").unwrap();
+    orders.consent_required = false;
+    orders.validity_seconds = Some(500);
+    let rules = rules_with(catalog, policy(&[("ZZ", lenient())]));
+    let events = [stop(1, 100, Scope::Everything), given(2, 200, "orders")];
+    for (seconds, expected) in [(699, Reason::ConsentGiven), (700, Reason::Withdrawn)] {
+        let orders = Ask {
+            key: "orders",
+            at: seconds,
+            ..Ask::default()
+        };
+        assert_eq!(reason(&events, &rules, &orders), expected, "at {seconds}");
+    }
+}
+
+#[test]
+fn an_answer_rests_on_the_act_of_the_person_rather_than_on_a_later_import() {
+    let act = given(1, 100, "offers");
+    let import = with(2, 200, |t| t.indication_method = IndicationMethod::Import);
+    let verdict = ask(&[act.clone(), import], &rules(), &Ask::default());
+    assert_eq!(verdict.rests_on, Some(act.event_id));
+}
+
+#[test]
+fn only_implied_consent_has_the_term_of_what_implied_it() {
+    let mut requirements = lenient();
+    requirements.validity = Some(Duration::from_secs(500));
+    let rules = everywhere(requirements);
+    let expressed = with(1, 100, |t| {
+        t.implied = Some(Implied {
+            basis: ImpliedBasis::Purchase,
+            basis_time: at(100),
+        });
+    });
+    for (seconds, expected) in [(599, Reason::ConsentGiven), (600, Reason::Expired)] {
+        let asked = Ask {
+            at: seconds,
+            ..Ask::default()
+        };
+        let found = reason(std::slice::from_ref(&expressed), &rules, &asked);
+        assert_eq!(found, expected, "at {seconds}");
+    }
+}
+
+#[test]
+fn a_message_of_the_very_instant_of_an_opt_out_reopens_nothing() {
+    let moment = Timestamp::from_micros(at(DAY - 20).as_micros() + 500_000);
+    let mut stop = stop(1, DAY - 20, Scope::Everything);
+    stop.event_time = moment;
+    stop.recorded_at = moment;
+    let facts = Facts::fold([&stop]);
+    let (rules, sender) = (rules(), sender("1001"));
+    let question = Question {
+        place: &NOWHERE,
+        purpose: &rules.catalog.purposes["support"],
+        class: MessageClass::Service,
+        sender: Some(&sender),
+        spelling: Spelling::Verbatim,
+    };
+    for (later, expected) in [(0, Reason::Withdrawn), (1, Reason::ServiceWindowOpen)] {
+        let activity = Activity {
+            sends: Vec::new(),
+            last_inbound: Some(Timestamp::from_micros(moment.as_micros() + later)),
+        };
+        let verdict = decide(&facts, &activity, &rules, &question, at(DAY));
+        assert_eq!(verdict.reason(), Some(expected), "{later} µs later");
+    }
+}
+
+#[test]
 fn every_failing_step_is_reported_in_its_order() {
     let mut catalog = catalog();
     catalog.senders.get_mut("1001").unwrap().held = true;

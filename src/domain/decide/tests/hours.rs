@@ -231,3 +231,64 @@ fn of_two_jurisdictions_the_hours_that_both_allow_count() {
         assert_eq!(found, expected, "at {seconds}");
     }
 }
+
+/// The hour of Monday in UTC at which it is nine on the clocks that count: before it a message waits,
+/// and from it on it goes.
+fn opens_for(number: &Place, stated: Option<&str>, default: Option<&str>) -> i64 {
+    let mut catalog = catalog();
+    catalog.business.default_jurisdiction = default.map(code);
+    let everyday = Requirements {
+        sending_hours: Some(sending(0..7, 9, 18)),
+        ..lenient()
+    };
+    let rules = rules_with(catalog, policy(&[("ZZ", everyday)]));
+    let consent = [with(1, 100, |terms| terms.jurisdiction = stated.map(code))];
+    let opens: Vec<i64> = (0..24)
+        .map(|hour| MONDAY + hour * HOUR)
+        .filter(|opens| {
+            let before = marketing_at(&consent, &rules, opens - 1, number);
+            let then = marketing_at(&consent, &rules, *opens, number);
+            before == quiet_until(*opens) && then == Answer::Allowed
+        })
+        .collect();
+    let [opens] = opens[..] else {
+        panic!("{stated:?}: {opens:?}")
+    };
+    (opens - MONDAY) / HOUR
+}
+
+#[test]
+fn the_clocks_are_the_number_s_where_it_fits_what_the_record_states_and_else_of_what_it_states() {
+    let number = Place {
+        jurisdictions: vec![code("US-NY")],
+        ..in_zones(&["America/New_York"])
+    };
+    let country = Place {
+        jurisdictions: vec![code("FR")],
+        ..in_zones(&["Europe/Paris"])
+    };
+    for (place, stated, default, opens) in [
+        (&number, None, None, 14),
+        (&number, Some("US-NY"), None, 14),
+        // A country is where each of its parts is: all of its clocks would be later.
+        (&number, Some("US"), None, 14),
+        // Another state of the country is another place, and so is another country.
+        (&number, Some("US-WA"), None, 17),
+        (&number, Some("JP"), None, 0),
+        (&country, Some("FR"), None, 8),
+        (&country, Some("US-NY"), None, 14),
+        // The business's own place counts only where nothing else is known.
+        (&number, None, Some("JP"), 14),
+        (&number, Some("US-NY"), Some("JP"), 14),
+        (&number, Some("US-WA"), Some("JP"), 17),
+        (&NOWHERE, Some("FR"), Some("JP"), 8),
+        (&NOWHERE, None, Some("JP"), 0),
+    ] {
+        assert_eq!(
+            opens_for(place, stated, default),
+            opens,
+            "{stated:?} {default:?} with the number's {:?}",
+            place.jurisdictions
+        );
+    }
+}

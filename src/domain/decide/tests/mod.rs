@@ -87,13 +87,16 @@ fn ask(events: &[Event], rules: &Rules, ask: &Ask<'_>) -> Verdict {
         sends: ask.sends.clone(),
         last_inbound: ask.inbound.map(at),
     };
-    decide(
+    let verdict = decide(
         &Facts::fold(events),
         &activity,
         rules,
         &question,
         at(ask.at),
-    )
+    );
+    let holds = verdict.holds_until.is_none_or(|end| at(ask.at) < end);
+    assert!(holds, "an answer holds when it is given: {verdict:?}");
+    verdict
 }
 
 fn reason(events: &[Event], rules: &Rules, question: &Ask<'_>) -> Reason {

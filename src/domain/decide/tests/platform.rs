@@ -136,6 +136,8 @@ fn an_answer_in_between_ends_the_row() {
     let unreachable = || Answer::Denied(vec![Reason::Unreachable]);
     for (reached, expected) in [
         (DAY - 1, unreachable()),
+        // An answer of the very instant came after the attempt that failed.
+        (DAY, Answer::Allowed),
         (DAY + 1, Answer::Allowed),
         (2 * DAY + 1, Answer::Allowed),
         (3 * DAY + 1, Answer::Allowed),

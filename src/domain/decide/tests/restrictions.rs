@@ -199,6 +199,37 @@ fn a_suppression_beats_every_grant_until_it_ends() {
 }
 
 #[test]
+fn only_a_stop_of_whatsapp_reaches_the_other_senders_and_only_where_an_opt_out_does() {
+    use crate::domain::catalog::OptOutScope as S;
+    let of_one = |basis| {
+        let mut event = suppression(basis, 200, None);
+        if let Act::Suppressed(suppression) = &mut event.act {
+            suppression.sender_id = Some(sender("1001"));
+        }
+        event
+    };
+    let other = Ask {
+        sender: Some("1002"),
+        ..Ask::default()
+    };
+    let (stop, complaint) = (SuppressionBasis::PlatformStop, SuppressionBasis::Complaint);
+    for (basis, scope, expected) in [
+        (stop, S::BusinessEverything, Reason::PlatformStopped),
+        (stop, S::BusinessMarketing, Reason::PlatformStopped),
+        (stop, S::SenderEverything, Reason::ConsentGiven),
+        (stop, S::SenderMarketing, Reason::ConsentGiven),
+        (complaint, S::BusinessEverything, Reason::ConsentGiven),
+    ] {
+        let mut catalog = catalog();
+        catalog.business.opt_out_scope = scope;
+        let rules = rules_with(catalog, policy(&[("ZZ", lenient())]));
+        let events = [given(1, 100, "offers"), of_one(basis)];
+        let found = reason(&events, &rules, &other);
+        assert_eq!(found, expected, "{basis} {scope:?}");
+    }
+}
+
+#[test]
 fn a_reassigned_number_voids_earlier_grants_and_not_its_new_holders() {
     let reassigned = suppression(SuppressionBasis::ReassignedNumber, 200, None);
     assert_eq!(

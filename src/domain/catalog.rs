@@ -201,3 +201,22 @@ impl BusinessCatalog {
             .max()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_bare_stop_ends_is_two_questions() {
+        use OptOutScope as S;
+        for (scope, business_wide, everything) in [
+            (S::SenderMarketing, false, false),
+            (S::SenderEverything, false, true),
+            (S::BusinessMarketing, true, false),
+            (S::BusinessEverything, true, true),
+        ] {
+            let found = (scope.is_business_wide(), scope.is_everything());
+            assert_eq!(found, (business_wide, everything), "{scope:?}");
+        }
+    }
+}

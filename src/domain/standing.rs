@@ -219,3 +219,278 @@ pub fn effect_of(
         (true, false) => Effect::Unchanged,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::event::tests::{at, event, purpose, terms, withdrawal};
+    use super::super::event::{Act, Asked, Scope};
+    use super::super::policy::Confirmation;
+    use super::super::policy::tests::{lenient, policy};
+    use super::super::rules::tests::{catalog, rules, rules_with};
+    use super::super::vocabulary::{IndicationMethod, RestrictionKind};
+    use super::ConsentState as S;
+    use super::*;
+
+    fn sender(id: &str) -> SenderId {
+        SenderId::parse(id).unwrap()
+    }
+
+    fn given(id: u128, seconds: i64) -> Event {
+        event(id, at(seconds), Act::ConsentGiven(terms("offers")))
+    }
+
+    fn with(id: u128, seconds: i64, change: impl FnOnce(&mut Terms)) -> Event {
+        let mut terms = terms("offers");
+        change(&mut terms);
+        event(id, at(seconds), Act::ConsentGiven(terms))
+    }
+
+    fn stop(seconds: i64, scope: Scope) -> Event {
+        event(9, at(seconds), withdrawal(scope))
+    }
+
+    fn from_one(mut stop: Event) -> Event {
+        if let Act::Restricted(restriction) = &mut stop.act {
+            restriction.sender_id = Some(sender("1001"));
+        }
+        stop
+    }
+
+    fn asked(id: u128, seconds: i64, by: Option<&str>, deferred: bool) -> Event {
+        let asked = Asked {
+            purposes: vec![purpose("offers")],
+            sender_id: by.map(sender),
+            notice: None,
+        };
+        let act = match deferred {
+            true => Act::ConsentRequestDeferred(asked),
+            false => Act::ConsentRequested(asked),
+        };
+        event(id, at(seconds), act)
+    }
+
+    fn of(events: &[Event], rules: &Rules, key: &str, by: Option<&str>, seconds: i64) -> Standing {
+        let (facts, by) = (Facts::fold(events), by.map(sender));
+        let purpose = &rules.catalog.purposes[key];
+        standing(
+            &facts,
+            rules,
+            purpose,
+            by.as_ref(),
+            Spelling::Verbatim,
+            &[],
+            at(seconds),
+        )
+    }
+
+    fn state(events: &[Event], key: &str, by: Option<&str>) -> ConsentState {
+        of(events, &rules(), key, by, 10_000).state
+    }
+
+    #[test]
+    fn nothing_known_is_an_unknown_state() {
+        let unknown = of(&[], &rules(), "offers", None, 10_000);
+        assert_eq!((unknown.state, unknown.event), (S::Unknown, None));
+        assert_eq!((unknown.since, unknown.grant), (None, None));
+    }
+
+    #[test]
+    fn a_consent_counts_for_its_purpose_its_address_and_its_senders() {
+        let one = with(1, 100, |t| t.sender_id = Some(sender("1001")));
+        let mexican = Event {
+            spelling: Spelling::Mexico52,
+            ..given(1, 100)
+        };
+        for (event, key, by, expected) in [
+            (given(1, 100), "offers", None, S::Given),
+            (given(1, 100), "offers", Some("1001"), S::Given),
+            (given(1, 100), "orders", None, S::Unknown),
+            (mexican, "offers", None, S::Unknown),
+            (one.clone(), "offers", Some("1001"), S::Given),
+            (one.clone(), "offers", Some("1002"), S::Unknown),
+            (one, "offers", None, S::Unknown),
+        ] {
+            assert_eq!(state(&[event], key, by), expected, "{key} {by:?}");
+        }
+    }
+
+    #[test]
+    fn a_restriction_shows_where_its_scope_and_its_sender_reach() {
+        let everything = || stop(200, Scope::Everything);
+        let marketing = || stop(200, Scope::AllMarketing);
+        let orders = stop(200, Scope::Purposes(vec![purpose("orders")]));
+        for (event, key, by, expected) in [
+            (everything(), "offers", None, S::Withdrawn),
+            (everything(), "codes", None, S::Withdrawn),
+            (marketing(), "offers", None, S::Withdrawn),
+            (marketing(), "orders", None, S::Unknown),
+            (orders.clone(), "orders", None, S::Withdrawn),
+            (orders, "offers", None, S::Unknown),
+            (from_one(marketing()), "offers", Some("1001"), S::Withdrawn),
+            (from_one(marketing()), "offers", Some("1002"), S::Unknown),
+            (from_one(marketing()), "offers", None, S::Withdrawn),
+        ] {
+            assert_eq!(state(&[event], key, by), expected, "{key} {by:?}");
+        }
+    }
+
+    #[test]
+    fn one_time_codes_that_the_recipient_asks_for_survive_an_opt_out_of_everything() {
+        let mut catalog = catalog();
+        for key in ["codes", "orders"] {
+            let purpose = catalog.purposes.get_mut(key).unwrap();
+            purpose.requested_by_recipient = true;
+        }
+        let rules = rules_with(catalog, policy(&[("ZZ", lenient())]));
+        let events = [stop(200, Scope::Everything)];
+        let state = |key| of(&events, &rules, key, None, 10_000).state;
+        assert_eq!(
+            (state("codes"), state("orders")),
+            (S::Unknown, S::Withdrawn)
+        );
+    }
+
+    #[test]
+    fn of_several_restrictions_the_latest_shows_and_a_later_act_of_the_person_ends_all() {
+        let mut refused = stop(300, Scope::AllMarketing);
+        if let Act::Restricted(restriction) = &mut refused.act {
+            restriction.kind = RestrictionKind::Refused;
+        }
+        let no = [stop(200, Scope::Everything), refused];
+        let found = of(&no, &rules(), "offers", None, 10_000);
+        let (refused, since) = (S::from(RestrictionKind::Refused), no[1].effective_at());
+        assert_eq!((found.state, found.since), (refused, Some(since)));
+        let between = [no[0].clone(), given(1, 250), no[1].clone()];
+        assert_eq!(state(&between, "offers", None), refused);
+        let after = [no[0].clone(), no[1].clone(), given(1, 400)];
+        assert_eq!(state(&after, "offers", None), S::Given);
+        let import = with(1, 400, |t| t.indication_method = IndicationMethod::Import);
+        let imported = [no[0].clone(), import];
+        assert_eq!(state(&imported, "offers", None), S::Withdrawn);
+    }
+
+    #[test]
+    fn a_second_consent_renews_the_first_unless_an_opt_out_lies_between() {
+        let half = |event: Event| Event {
+            event_time: event.event_time.plus(Duration::from_millis(500)),
+            ..event
+        };
+        let opt_out = || half(stop(200, Scope::Everything));
+        let first = |seconds| half(given(1, seconds));
+        for (events, expected) in [
+            (vec![first(100), given(2, 300)], S::RenewedConsentGiven),
+            (vec![opt_out(), first(199), given(2, 300)], S::Given),
+            (vec![opt_out(), first(200), given(2, 300)], S::Given),
+            (
+                vec![opt_out(), first(201), given(2, 300)],
+                S::RenewedConsentGiven,
+            ),
+        ] {
+            let found = state(&events, "offers", None);
+            assert_eq!(found, expected, "{events:?}");
+        }
+    }
+
+    #[test]
+    fn a_consent_waits_for_its_confirmation_and_ends_with_its_time() {
+        let mut required = lenient();
+        required.confirmation = Confirmation::Required;
+        let confirming = rules_with(catalog(), policy(&[("ZZ", required)]));
+        let mut lasting = lenient();
+        lasting.validity = Some(Duration::from_secs(500));
+        let lasting = rules_with(catalog(), policy(&[("ZZ", lasting)]));
+        let events = [given(1, 100)];
+        for (rules, seconds, expected) in [
+            (&confirming, 199, S::PendingConfirmation),
+            (&confirming, 200, S::Expired),
+            (&lasting, 599, S::Given),
+            (&lasting, 600, S::Expired),
+        ] {
+            let found = of(&events, rules, "offers", None, seconds);
+            assert_eq!(found.state, expected, "at {seconds}");
+            assert_eq!(found.since, Some(at(100)));
+        }
+        let found = of(&events, &lasting, "offers", None, 599);
+        assert_eq!(found.expires_at, Some(at(600)));
+    }
+
+    #[test]
+    fn who_was_asked_and_by_whom_shows_until_there_is_an_answer() {
+        for (events, key, by, expected) in [
+            (
+                vec![asked(1, 100, None, false)],
+                "offers",
+                None,
+                S::Requested,
+            ),
+            (vec![asked(1, 100, None, false)], "orders", None, S::Unknown),
+            (
+                vec![asked(1, 100, None, false), asked(2, 200, None, true)],
+                "offers",
+                None,
+                S::RequestDeferred,
+            ),
+            (
+                vec![asked(1, 300, None, false), asked(2, 200, None, true)],
+                "offers",
+                None,
+                S::Requested,
+            ),
+            (
+                vec![asked(1, 100, Some("1001"), false)],
+                "offers",
+                Some("1001"),
+                S::Requested,
+            ),
+            (
+                vec![asked(1, 100, Some("1001"), false)],
+                "offers",
+                Some("1002"),
+                S::Unknown,
+            ),
+            (
+                vec![asked(1, 100, Some("1001"), false)],
+                "offers",
+                None,
+                S::Requested,
+            ),
+            (
+                vec![asked(1, 100, None, false), given(2, 50)],
+                "offers",
+                None,
+                S::Given,
+            ),
+        ] {
+            assert_eq!(state(&events, key, by), expected, "{events:?} {by:?}");
+        }
+    }
+
+    #[test]
+    fn a_consent_that_does_not_come_after_an_opt_out_or_is_no_act_of_the_person_changes_nothing() {
+        let import = with(1, 300, |t| t.indication_method = IndicationMethod::Import);
+        let implied = with(1, 300, |t| t.consent_type = ConsentType::Implied);
+        let opt_out = || stop(200, Scope::Everything);
+        let other = with(2, 400, |t| t.purposes = vec![purpose("orders")]);
+        for (before, consent, expected) in [
+            (vec![], given(1, 300), Effect::Applied),
+            (vec![], import.clone(), Effect::Applied),
+            (vec![opt_out()], given(1, 300), Effect::Applied),
+            (vec![opt_out()], given(1, 100), Effect::Superseded),
+            (vec![opt_out()], import, Effect::Superseded),
+            (vec![opt_out()], implied, Effect::Superseded),
+            (vec![given(2, 400)], given(1, 300), Effect::Unchanged),
+            (vec![other], given(1, 300), Effect::Applied),
+        ] {
+            let Act::ConsentGiven(terms) = &consent.act else {
+                unreachable!("made by `with`")
+            };
+            let facts = Facts::fold(before.iter().chain([&consent]));
+            let rules = rules();
+            let purpose = &rules.catalog.purposes["offers"];
+            let effect = effect_of(&facts, &rules, purpose, &consent, terms);
+            assert_eq!(effect, expected, "{consent:?} after {before:?}");
+        }
+    }
+}

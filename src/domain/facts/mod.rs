@@ -432,7 +432,7 @@ mod tests {
     use super::*;
     use crate::domain::event::tests::{at, event, purpose, terms, withdrawal};
     use crate::domain::event::{
-        Act, Confirmation, ConfirmedRequest, Lift, SCHEMA, Scope, Suppression,
+        Act, Confirmation, ConfirmedRequest, Declarations, Lift, Link, SCHEMA, Scope, Suppression,
     };
     use crate::domain::vocabulary::{EvidenceField, IndicationMethod};
 
@@ -575,14 +575,90 @@ mod tests {
     }
 
     #[test]
+    fn one_mark_is_later_than_another_strictly_and_by_more_than_the_tolerance_of_two_clocks() {
+        let tolerance = Duration::from_mins(5);
+        let mark = |micros, source| Mark {
+            at: Timestamp::from_micros(micros),
+            source,
+            ..Mark::of(&given(1, 100))
+        };
+        let (ours, theirs) = (TimeSource::Caller, TimeSource::Platform);
+        for (source, after, later) in [
+            (ours, 0, false),
+            (ours, 1, true),
+            (theirs, 1, false),
+            (theirs, 300_000_000, false),
+            (theirs, 300_000_001, true),
+        ] {
+            let restriction = mark(7, source);
+            let found = mark(7 + after, ours).is_later_than(&restriction, tolerance);
+            assert_eq!(found, later, "{after} µs after one of {source}");
+        }
+    }
+
+    #[test]
+    fn the_newest_of_all_clocks_is_found_whatever_their_order() {
+        let mut latest = Latest::default();
+        assert_eq!(latest.newest(), None);
+        for (seconds, source) in [
+            (200, TimeSource::Platform),
+            (300, TimeSource::Caller),
+            (100, TimeSource::Platform),
+        ] {
+            latest.raise(Mark {
+                source,
+                ..Mark::of(&given(1, seconds))
+            });
+        }
+        assert_eq!(latest.newest().map(|mark| mark.at), Some(at(300)));
+        let times: Vec<_> = latest.iter().map(|mark| mark.at).collect();
+        assert_eq!(times.len(), 2, "one for each clock");
+        assert!(times.contains(&at(200)), "the latest of each");
+    }
+
+    #[test]
+    fn of_two_reports_of_one_link_the_newer_says_which_spelling_was_linked() {
+        let linked = |id, seconds, here| {
+            let link = Link {
+                other: SubjectId(uuid::Uuid::from_u128(9)),
+                kind: AddressKind::UserId,
+                here,
+                inherited: Facts::default().restrictive_inheritance(),
+            };
+            event(id, at(seconds), Act::Linked(link))
+        };
+        let older = linked(1, 100, Spelling::Mexico52);
+        let newer = linked(2, 200, Spelling::Mexico521);
+        for events in [[&older, &newer], [&newer, &older]] {
+            assert_eq!(Facts::fold(events).links[0].here, Spelling::Mexico521);
+        }
+    }
+
+    #[test]
     fn evidence_counts_affirmed_declarations_only() {
-        let mut terms = terms("offers");
-        terms.declarations.default_unticked = Some(true);
-        terms.declarations.whatsapp_named = Some(false);
-        let evidence = evidence_of(&terms);
-        assert!(evidence.has(EvidenceField::DefaultUnticked));
-        assert!(!evidence.has(EvidenceField::WhatsappNamed));
-        assert!(!evidence.has(EvidenceField::Notice));
+        type Declared = fn(&mut Declarations) -> &mut Option<bool>;
+        let declared: [(EvidenceField, Declared); 4] = [
+            (EvidenceField::DefaultUnticked, |d| &mut d.default_unticked),
+            (EvidenceField::SeparateFromTerms, |d| {
+                &mut d.separate_from_terms
+            }),
+            (EvidenceField::WhatsappNamed, |d| &mut d.whatsapp_named),
+            (EvidenceField::NumberEnteredBySubject, |d| {
+                &mut d.number_entered_by_subject
+            }),
+        ];
+        for (field, declaration) in declared {
+            for (said, counts) in [(None, false), (Some(false), false), (Some(true), true)] {
+                let mut terms = terms("offers");
+                terms.declarations = Declarations::default();
+                *declaration(&mut terms.declarations) = said;
+                let evidence = evidence_of(&terms);
+                let has = |(field, _): &(EvidenceField, Declared)| evidence.has(*field);
+                assert_eq!(evidence.has(field), counts, "{field:?} {said:?}");
+                assert_eq!(declared.iter().any(has), counts, "no other is affirmed");
+                assert!(!evidence.has(EvidenceField::Notice));
+            }
+        }
         assert_eq!(SCHEMA, 1);
     }
 }

@@ -57,3 +57,65 @@ impl Facts {
             .map_or(&[], |failed| failed.marks.as_slice())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::tests::{at, event};
+    use crate::domain::event::{Act, Event, Failure, Reached};
+    use crate::domain::id::SenderId;
+
+    fn undelivered(seconds: i64) -> Event {
+        let failure = Failure {
+            kind: FailureKind::Undeliverable,
+            sender_id: SenderId::parse("1001").unwrap(),
+            code: String::new(),
+            provider: String::new(),
+        };
+        event(1, at(seconds), Act::DeliveryFailed(failure))
+    }
+
+    fn reached(seconds: i64) -> Event {
+        let sender_id = SenderId::parse("1001").unwrap();
+        event(2, at(seconds), Act::Reached(Reached { sender_id }))
+    }
+
+    #[test]
+    fn a_failure_is_one_until_the_address_answers() {
+        for (events, asked, expected) in [
+            (vec![], 300, false),
+            (vec![undelivered(200)], 199, false),
+            (vec![undelivered(200)], 200, true),
+            (vec![undelivered(200), reached(199)], 300, true),
+            (vec![undelivered(200), reached(200)], 300, false),
+            (vec![undelivered(200), reached(201)], 300, false),
+            // An answer to one failure is none to the next.
+            (
+                vec![undelivered(200), reached(201), undelivered(202)],
+                300,
+                true,
+            ),
+        ] {
+            let found = Facts::fold(&events).has_failed_since(at(asked));
+            assert_eq!(found, expected, "{events:?} at {asked}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_the_instant_of_a_failure_came_after_it() {
+        let row = [100, 200, 300].map(undelivered);
+        let unreachable = |answered: i64| {
+            let events = row.iter().cloned().chain([reached(answered)]);
+            Facts::fold(&events.collect::<Vec<_>>()).unreachable_until()
+        };
+        assert_eq!(unreachable(99), Some(at(300).plus(UNREACHABLE_FOR)));
+        assert_eq!(unreachable(100), None);
+    }
+
+    #[test]
+    fn an_address_answered_when_it_last_did() {
+        let facts = Facts::fold(&[reached(300), reached(200)]);
+        assert_eq!(facts.reached.map(|mark| mark.at), Some(at(300)));
+        assert_eq!(facts, Facts::fold(&[reached(200), reached(300)]));
+    }
+}

@@ -240,9 +240,9 @@ impl<'a> Case<'a> {
         let waited = self.after_waiting(&deferred);
         let deferred = deferred.verdict;
         match waited {
+            // It holds no longer than to the first instant that was tried.
             Ok((at, then)) if then.decision == Decision::Allow => Verdict {
                 not_before: Some(at),
-                holds_until: sooner(deferred.holds_until, Some(at)),
                 ..deferred
             },
             Ok((_, then)) => denied(then.findings, deferred),

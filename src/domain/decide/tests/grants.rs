@@ -349,26 +349,13 @@ fn only_implied_consent_has_the_term_of_what_implied_it() {
 #[test]
 fn a_message_of_the_very_instant_of_an_opt_out_reopens_nothing() {
     let moment = Timestamp::from_micros(at(DAY - 20).as_micros() + 500_000);
-    let mut stop = stop(1, DAY - 20, Scope::Everything);
-    stop.event_time = moment;
-    stop.recorded_at = moment;
-    let facts = Facts::fold([&stop]);
-    let (rules, sender) = (rules(), sender("1001"));
-    let question = Question {
-        place: &NOWHERE,
-        purpose: &rules.catalog.purposes["support"],
-        class: MessageClass::Service,
-        sender: Some(&sender),
-        spelling: Spelling::Verbatim,
+    let stop = Event {
+        event_time: moment,
+        ..stop(1, DAY - 20, Scope::Everything)
     };
-    for (later, expected) in [(0, Reason::Withdrawn), (1, Reason::ServiceWindowOpen)] {
-        let activity = Activity {
-            sends: Vec::new(),
-            last_inbound: Some(Timestamp::from_micros(moment.as_micros() + later)),
-        };
-        let verdict = decide(&facts, &activity, &rules, &question, at(DAY));
-        assert_eq!(verdict.reason(), Some(expected), "{later} µs later");
-    }
+    let after = |micros| answering(&stop, moment.plus(Duration::from_micros(micros)));
+    assert_eq!(after(0), Some(Reason::Withdrawn));
+    assert_eq!(after(1), Some(Reason::ServiceWindowOpen));
 }
 
 #[test]

@@ -128,6 +128,18 @@ fn a_window_that_was_opened_since_lets_an_answer_out_to_whoever_it_is() {
 }
 
 #[test]
+fn a_message_of_the_very_instant_of_a_doubt_is_no_answer_to_it() {
+    let moment = Timestamp::from_micros(at(300).as_micros() + 500_000);
+    let mismatch = Event {
+        event_time: moment,
+        ..failed(3, 300, FailureKind::IdentityMismatch)
+    };
+    let after = |micros| answering(&mismatch, moment.plus(Duration::from_micros(micros)));
+    assert_eq!(after(0), Some(Reason::IdentityUnverified));
+    assert_eq!(after(1), Some(Reason::ServiceWindowOpen));
+}
+
+#[test]
 fn a_doubt_stops_every_class_that_is_no_answer() {
     use MessageClass as C;
     let doubt = failed(3, 300, FailureKind::IdentityMismatch);

@@ -170,6 +170,25 @@ fn looked_up(id: u128, seconds: i64, registry: &str, result: RegistryResult) -> 
     event(id, at(seconds), Act::RegistryChecked(check))
 }
 
+/// What is said of an answer to a message of the person that came at `inbound`, to the microsecond.
+fn answering(event: &Event, inbound: Timestamp) -> Option<Reason> {
+    let (rules, sender) = (rules(), sender("1001"));
+    let question = Question {
+        place: &NOWHERE,
+        purpose: &rules.catalog.purposes["support"],
+        class: MessageClass::Service,
+        sender: Some(&sender),
+        spelling: Spelling::Verbatim,
+    };
+    let activity = Activity {
+        sends: Vec::new(),
+        last_inbound: Some(inbound),
+    };
+    let facts = Facts::fold([event]);
+    let minute_later = inbound.plus(Duration::from_mins(1));
+    decide(&facts, &activity, &rules, &question, minute_later).reason()
+}
+
 fn marketing(events: &[Event]) -> Reason {
     reason(events, &rules(), &Ask::default())
 }

@@ -246,6 +246,8 @@ fn a_listing_is_taken_back_by_a_later_answer_of_the_same_registry() {
     assert_eq!(reason_at(&events(clear(400)), &rules), Reason::ConsentGiven);
     assert_eq!(reason_at(&events(clear(300)), &rules), Reason::Suppressed);
     assert_eq!(reason_at(&events(clear(200)), &rules), Reason::Suppressed);
+    let of_another = looked_up(9, 400, "other", RegistryResult::NotListed);
+    assert_eq!(reason_at(&events(of_another), &rules), Reason::Suppressed);
     let theirs = |seconds| Event {
         time_source: TimeSource::Platform,
         ..clear(seconds)

@@ -223,6 +223,27 @@ fn what_waits_for_a_cap_and_for_the_hour_waits_for_both() {
 }
 
 #[test]
+fn what_is_never_free_is_looked_at_again_in_four_days_and_not_whenever_a_cap_ends() {
+    let rules = everywhere(Requirements {
+        frequency_caps: vec![cap(1, 3_600)],
+        sending_hours: Some(SendingHours {
+            weekdays: Default::default(),
+            holidays: Vec::new(),
+        }),
+        ..lenient()
+    });
+    let question = Ask {
+        sends: vec![advert(DAY - 60)],
+        place: utc(),
+        ..Ask::default()
+    };
+    let verdict = ask(&[given(1, 100, "offers")], &rules, &question);
+    let both = vec![Reason::QuietHours, Reason::FrequencyCap];
+    assert_eq!(Answer::of(&verdict), Answer::Denied(both));
+    assert_eq!(verdict.holds_until, Some(at(5 * DAY)));
+}
+
+#[test]
 fn a_consent_that_ends_before_its_message_may_go_is_expired_now() {
     let opens = DAY + 8 * 3_600;
     let asked = |validity: i64| {

@@ -141,7 +141,7 @@ pub(crate) mod tests {
     use crate::domain::event::tests::purpose;
     use crate::domain::id::{BusinessId, SenderId};
     use crate::domain::place::Place;
-    use crate::domain::policy::tests::{lenient, policy};
+    use crate::domain::policy::tests::{code, entry, lenient, policy};
     use crate::domain::vocabulary::{ConsentType, MessageClass};
     use std::collections::BTreeMap;
 
@@ -243,6 +243,41 @@ pub(crate) mod tests {
             tolerant,
         ] {
             assert_ne!(base.version(), other.version());
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_known_of_the_place_the_business_s_own_counts() {
+        let own = Requirements {
+            validity: Some(Duration::from_secs(7)),
+            ..lenient()
+        };
+        let mut policy = policy(&[("ZZ", lenient())]);
+        let mut of_germany = entry(own.clone());
+        of_germany.effective_to = Some(Timestamp::from_micros(9));
+        policy.jurisdictions.insert(code("DE"), vec![of_germany]);
+        let in_germany = |place: Option<&str>| {
+            let mut catalog = catalog();
+            catalog.business.default_jurisdiction = place.map(code);
+            rules_with(catalog, policy.clone())
+        };
+        let at = Timestamp::from_micros(5);
+        let ends = Some(Timestamp::from_micros(9));
+        let there = code("DE");
+        for (default, codes, expected, changes) in [
+            (Some("DE"), vec![], &own, ends),
+            (None, vec![], &lenient(), None),
+            (None, vec![there.clone()], &own, ends),
+            (Some("DE"), vec![code("FR")], &lenient(), None),
+            (Some("FR"), vec![there], &own, ends),
+        ] {
+            let rules = in_germany(default);
+            let found = rules.requirements_of(&codes, at);
+            assert_eq!(found.as_deref(), Some(expected), "{default:?} {codes:?}");
+            assert_eq!(rules.next_change(&codes, at), changes);
+            let entries = rules.entries_of(&codes, at);
+            assert_eq!(entries.len(), 1);
+            assert_eq!(&entries[0].1.requirements, expected);
         }
     }
 }

@@ -438,3 +438,64 @@ fn common_hours_keep_the_calendars_of_both() {
         closed_until("2026-01-17T09:00:00Z")
     );
 }
+
+#[test]
+fn hours_that_only_touch_have_nothing_in_common() {
+    let common = daily(900, 1200).common(&daily(1200, 1800));
+    assert_eq!(common.weekdays, <[Vec<Span>; 7]>::default());
+    let answer = common.opening(&zones(&["Etc/UTC"]), at("2026-01-14T10:00:00Z"));
+    assert_eq!(answer.opening, Opening::Closed { until: None });
+    // Nine in Berlin is eight in UTC, and ten there is nine in London, where the hour begins.
+    let touching = zones(&["Europe/Berlin", "Europe/London"]);
+    let answer = daily(900, 1000).opening(&touching, at("2026-01-14T08:30:00Z"));
+    assert_eq!(answer.clocks, Clocks::Widest(touching[0]));
+    assert_eq!(answer.opening, open_until("2026-01-14T09:00:00Z"));
+}
+
+/// Whether the weeks of these zones have an hour in common, in January 2026.
+fn is_common(hours: &SendingHours, names: &[&str]) -> bool {
+    let zones = zones(names);
+    let answer = hours.opening(&zones, at("2026-01-14T12:00:00Z"));
+    let widest = Clocks::Widest(zones[0]);
+    assert!(answer.clocks == Clocks::All || answer.clocks == widest);
+    answer.clocks == Clocks::All
+}
+
+#[test]
+fn hours_in_common_are_looked_for_on_the_same_day_of_the_week() {
+    // Tuesday's last hours in Auckland are Monday's of no other place, though they are read as early.
+    let mut hours = weekly(0, 900, 1700);
+    hours.weekdays[1] = vec![span(2100, 2400)];
+    assert!(!is_common(&hours, &["Europe/Berlin", "Pacific/Auckland"]));
+    // Monday evening in Berlin is Tuesday morning in Auckland.
+    let mut hours = weekly(0, 2000, 2400);
+    hours.weekdays[1] = vec![span(800, 1200)];
+    assert!(is_common(&hours, &["Europe/Berlin", "Pacific/Auckland"]));
+}
+
+#[test]
+fn the_hours_of_a_clock_that_is_ahead_come_earlier() {
+    // Nine, ten and noon of UTC are one hour later at the first of the others, and three at the second.
+    let mut hours = weekly(2, 900, 1100);
+    hours.weekdays[2].push(span(1200, 1300));
+    let behind = ["Etc/UTC", "Atlantic/Cape_Verde", "America/Sao_Paulo"];
+    assert!(!is_common(&hours, &behind));
+    let ahead = ["Etc/UTC", "Europe/Berlin", "Europe/Moscow"];
+    assert!(is_common(&hours, &ahead));
+}
+
+#[test]
+fn a_week_goes_over_into_the_next() {
+    // Midnight of Monday in Berlin is Sunday in UTC.
+    let early = weekly(0, 0, 600);
+    assert!(is_common(&early, &["Europe/Berlin", "Etc/UTC"]));
+    assert!(is_common(&early, &["Europe/Berlin", "Atlantic/Cape_Verde"]));
+    assert!(is_common(
+        &early,
+        &["Europe/Berlin", "Africa/Lagos", "Europe/Moscow"]
+    ));
+    assert!(!is_common(
+        &weekly(0, 0, 200),
+        &["Europe/Berlin", "America/New_York"]
+    ));
+}

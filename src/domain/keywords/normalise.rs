@@ -173,6 +173,7 @@ mod tests {
             ("Abmeldungß ẞ", "abmeldungss ss"),
             ("İPTAL ıptal IPTAL i\u{307}ptal", "iptal iptal iptal iptal"),
             ("çıkış ÇIKIŞ", "cikis cikis"),
+            ("Łø Đœ Æ", "lo doe ae"),
             ("إيقاف أيقاف ايقاف ٱيقاف", "ايقاف ايقاف ايقاف ايقاف"),
             ("تـــوقـف تَوَقَّفْ", "توقف توقف"),
             ("ﺗﻮﻗﻒ", "توقف"),

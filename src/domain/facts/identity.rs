@@ -100,3 +100,23 @@ impl Facts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::event::Act;
+    use crate::domain::event::tests::{at, event, terms};
+
+    #[test]
+    fn a_consent_that_a_linked_address_takes_over_says_where_it_comes_from() {
+        let given = event(1, at(100), Act::ConsentGiven(terms("offers")));
+        let own = SubjectId(Uuid::from_u128(7));
+        let taken = Facts::fold([&given]).inheritance(own, Spelling::Verbatim, Spelling::Mexico521);
+        assert_eq!(taken.grants.len(), 1);
+        let grant = &taken.grants[0];
+        let place = (grant.via_link, grant.spelling);
+        assert_eq!(place, (Some(own), Spelling::Mexico521));
+    }
+}

@@ -493,7 +493,10 @@ mod tests {
 
     #[test]
     fn a_confirmation_counts_from_its_request() {
-        let request = given(1, 100);
+        let request = Event {
+            time_source: TimeSource::Platform,
+            ..given(1, 100)
+        };
         let confirmation = event(
             2,
             at(400),
@@ -518,6 +521,8 @@ mod tests {
             (confirmed.mark.at, confirmed.confirmed_at),
             (at(100), Some(at(400)))
         );
+        let clock = confirmed.mark.source;
+        assert_eq!(clock, TimeSource::Platform, "the request's clock");
         assert_eq!(facts.grants.len(), 2, "the request stays visible");
     }
 

@@ -167,4 +167,29 @@ mod tests {
         assert_eq!(Facts::fold_as_of(&events, at(400)), Facts::fold(&events));
         assert_eq!(Facts::fold(&events).grants.len(), 2);
     }
+
+    #[test]
+    fn consents_that_a_later_link_brought_again_did_not_count_before_it() {
+        let other = SubjectId(Uuid::from_u128(9));
+        let link = |inherited| {
+            Act::Linked(Link {
+                other,
+                kind: AddressKind::UserId,
+                here: Spelling::Verbatim,
+                inherited,
+            })
+        };
+        let nothing = Facts::default().restrictive_inheritance();
+        let consents = Inherited {
+            grants: Facts::fold(&[event(1, at(50), Act::ConsentGiven(terms("offers")))]).grants,
+            ..nothing.clone()
+        };
+        // Linked at 100 already, so that what else came over the link then counts.
+        let events = [
+            event(2, at(100), link(nothing)),
+            event(3, at(300), link(consents)),
+        ];
+        let grants = |seconds| Facts::fold_as_of(&events, at(seconds)).grants.len();
+        assert_eq!((grants(200), grants(400)), (0, 1));
+    }
 }

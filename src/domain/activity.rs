@@ -120,4 +120,46 @@ mod tests {
         assert!(!activity(full).has_all_sends_since(second(oldest)));
         assert!(!activity(full).has_all_sends_since(second(0)));
     }
+
+    #[test]
+    fn what_was_there_at_an_instant_leaves_out_what_came_later_unless_the_list_is_full() {
+        let sent = |at| Sent {
+            purpose: PurposeKey::parse("offers").unwrap(),
+            class: MessageClass::Marketing,
+            at: second(at),
+        };
+        let activity = |count: usize| Activity {
+            last_inbound: Some(second(200)),
+            sends: (0..count).map(|_| sent(300)).chain([sent(100)]).collect(),
+        };
+        for (known, seconds, inbound, sends) in [
+            (1, 99, false, 0),
+            (1, 100, false, 1),
+            (1, 200, true, 1),
+            (1, 300, true, 2),
+            (MOST_SENDS - 2, 100, false, 1),
+            (MOST_SENDS - 1, 100, false, MOST_SENDS),
+        ] {
+            let then = activity(known).as_of(second(seconds));
+            let found = (then.last_inbound.is_some(), then.sends.len());
+            assert_eq!(found, (inbound, sends), "{known} more at {seconds}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_wanted_where_neither_a_window_nor_sends_are() {
+        let sender = SenderId::parse("1001").unwrap();
+        for (window_of, sends_since, nothing) in [
+            (None, None, true),
+            (Some(&sender), None, false),
+            (None, Some(second(1)), false),
+            (Some(&sender), Some(second(1)), false),
+        ] {
+            let wanted = Wanted {
+                window_of,
+                sends_since,
+            };
+            assert_eq!(wanted.is_nothing(), nothing, "{wanted:?}");
+        }
+    }
 }

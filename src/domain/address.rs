@@ -404,6 +404,28 @@ mod tests {
     }
 
     #[test]
+    fn every_spelling_is_known_and_its_number_is_found_again() {
+        for (number, spelling) in [
+            (525_512_345_678, Spelling::Mexico52),
+            (5_215_512_345_678, Spelling::Mexico521),
+            (551_187_654_321, Spelling::Brazil8),
+            (5_511_987_654_321, Spelling::Brazil9),
+            (541_123_456_789, Spelling::Argentina54),
+            (5_491_123_456_789, Spelling::Argentina549),
+            (79_161_234_567, Spelling::Russia7),
+            (89_161_234_567, Spelling::Russia8),
+            (4_915_112_345_678, Spelling::Verbatim),
+        ] {
+            let address = wa(&number.to_string());
+            assert_eq!(address.spelling(), spelling, "{number}");
+            let MatchKey::Phone(key) = address.key() else {
+                unreachable!("a number")
+            };
+            assert_eq!(spell(*key, spelling), number, "{spelling:?}");
+        }
+    }
+
+    #[test]
     fn a_grant_allows_itself_and_its_twin_only() {
         for a in Spelling::ALL {
             for b in Spelling::ALL {

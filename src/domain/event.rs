@@ -570,4 +570,19 @@ pub(crate) mod tests {
         let c = event(1, at(101), withdrawal(Scope::Everything));
         assert_ne!(a.content_digest(), c.content_digest());
     }
+
+    #[test]
+    fn a_digest_is_the_beginning_of_a_sha_256_and_stays_what_it_was() {
+        // It is stored in facts and confirmations: another way to it would tear them from their events.
+        let given = event(1, at(100), Act::ConsentGiven(terms("offers")));
+        let digest = serde_json::to_string(&given.content_digest()).unwrap();
+        assert_eq!(digest, "\"6ca4b4cb9e11e415\"");
+    }
+
+    #[test]
+    fn purposes_are_stored_in_one_order_and_once() {
+        let [news, offers] = ["news", "offers"].map(purpose);
+        let stored = sorted(vec![offers.clone(), news.clone(), offers.clone()]);
+        assert_eq!(stored, [news, offers]);
+    }
 }

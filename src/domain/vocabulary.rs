@@ -435,14 +435,6 @@ words!(
 pub struct EvidenceFields(u32);
 
 impl EvidenceFields {
-    pub const fn from_bits(bits: u32) -> Self {
-        Self(bits)
-    }
-
-    pub const fn bits(self) -> u32 {
-        self.0
-    }
-
     #[must_use]
     pub const fn with(self, field: EvidenceField) -> Self {
         Self(self.0 | (1 << field.code()))
@@ -496,6 +488,16 @@ impl From<EvidenceFields> for Vec<EvidenceField> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_that_is_named_twice_is_in_the_set_once() {
+        let (notice, source) = (EvidenceField::Notice, EvidenceField::Statement);
+        let twice = EvidenceFields::from(vec![notice, source, notice]);
+        assert_eq!(twice, EvidenceFields::from(vec![source, notice]));
+        assert_eq!(twice.and(twice), twice);
+        let lacks = EvidenceFields::default().with(source).missing(twice);
+        assert_eq!(Vec::from(lacks), [notice]);
+    }
 
     #[test]
     fn every_word_and_every_code_leads_back_to_its_variant() {

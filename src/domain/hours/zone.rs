@@ -168,6 +168,7 @@ mod tests {
         for bad in ["", "europe/berlin", "Europe/Bielefeld", "CET-1CEST"] {
             assert_eq!(Zone::named(bad), None, "{bad}");
         }
+        assert_ne!(Zone::named("Europe/Berlin"), Zone::named("Europe/Paris"));
     }
 
     #[test]

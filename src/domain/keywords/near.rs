@@ -100,6 +100,8 @@ mod tests {
             ("unsubscribee", "unsubscribe"),
             ("unsubscripe", "unsubscribe"),
             ("abmelde", "abmelden"),
+            // A letter of four bytes is one letter too many.
+            ("unsubscribe\u{10428}", "unsubscribe"),
         ] {
             assert!(is_slip(typed, word), "{typed}");
         }
@@ -115,6 +117,8 @@ mod tests {
             ("stops", "stop"),
             ("5t0p5", "stop"),
             ("50p0", "stop"),
+            ("s70p", "stop"),
+            ("4rr3t3", "arrete"),
             ("1234", "stop"),
             ("den", "end"),
             ("הספק", "הפסק"),

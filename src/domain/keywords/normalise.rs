@@ -209,6 +209,37 @@ mod tests {
         for typed in ["ЅТОР", "SТОP", "ꜱᴛᴏᴘ", "STΟΡ", "s t o p"] {
             assert_eq!(look(&normalise(typed)), "stop", "{typed}");
         }
+        for (lookalikes, letter) in [
+            ("аαᴀ", 'a'),
+            ("вβʙ", 'b'),
+            ("сᴄ", 'c'),
+            ("ԁᴅ", 'd'),
+            ("еεᴇ", 'e'),
+            ("ꜰ", 'f'),
+            ("ɢ", 'g'),
+            ("нһʜ", 'h'),
+            ("іιɪ", 'i'),
+            ("јᴊ", 'j'),
+            ("кκᴋ", 'k'),
+            ("ʟ", 'l'),
+            ("мμᴍ", 'm'),
+            ("νɴ", 'n'),
+            ("оοᴏ", 'o'),
+            ("рρᴘ", 'p'),
+            ("ԛ", 'q'),
+            ("ʀ", 'r'),
+            ("ѕꜱ", 's'),
+            ("тτᴛ", 't'),
+            ("υᴜ", 'u'),
+            ("ѵᴠ", 'v'),
+            ("ԝᴡ", 'w'),
+            ("хχ", 'x'),
+            ("уʏ", 'y'),
+            ("ζᴢ", 'z'),
+        ] {
+            let all_the_same = look(lookalikes).chars().all(|found| found == letter);
+            assert!(all_the_same, "{lookalikes} as {letter}");
+        }
         assert_eq!(look(&normalise("СТОП")), look(&normalise("CTOП")));
         assert_ne!(look(&normalise("СТОП")), "stop");
     }

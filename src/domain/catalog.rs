@@ -219,4 +219,15 @@ mod tests {
             assert_eq!(found, (business_wide, everything), "{scope:?}");
         }
     }
+
+    #[test]
+    fn a_title_is_that_of_the_language_where_there_is_one() {
+        use crate::domain::rules::tests::purpose_of;
+        let [german, french] = ["de", "fr"].map(|code| Language::parse(code).unwrap());
+        let mut purpose = purpose_of("offers", MessageClass::Marketing);
+        let titles = &mut purpose.localized_titles;
+        titles.insert(german.clone(), "Angebote".into());
+        let found = (purpose.title_in(&german), purpose.title_in(&french));
+        assert_eq!(found, ("Angebote", "offers"));
+    }
 }

@@ -310,6 +310,34 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_visible_ascii_and_bounded() {
+        let longest = "x".repeat(SenderId::MAX);
+        for good in ["1", "1001-a/B~", &longest] {
+            assert!(SenderId::parse(good).is_ok(), "{good:?}");
+        }
+        let longer = format!("{longest}x");
+        for bad in ["", "10 01", "1001\n", "é", "a\0b", &longer] {
+            assert!(SenderId::parse(bad).is_err(), "{bad:?}");
+            assert!(SenderId::try_from(bad.to_owned()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ids_are_written_as_uuids() {
+        const ID: &str = "01a201f7-0000-7000-8000-000000000000";
+        let id = Uuid::parse_str(ID).unwrap();
+        let (event, subject) = (EventId(id), SubjectId(id));
+        assert_eq!(
+            (event.to_string(), subject.to_string()),
+            (ID.into(), ID.into())
+        );
+        assert_eq!(
+            (format!("{event:?}"), format!("{subject:?}")),
+            (ID.into(), ID.into())
+        );
+    }
+
+    #[test]
     fn a_decision_id_is_a_uuid_and_in_a_batch_has_the_number_of_its_item() {
         const ID: &str = "01a201f7-0000-7000-8000-000000000000";
         assert!(DecisionId::parse(ID).is_ok());

@@ -580,6 +580,17 @@ mod tests {
     }
 
     #[test]
+    fn what_facts_hold_counts_for_the_bound_of_a_cache() {
+        assert_eq!(Facts::default().heap_bytes(), 0);
+        let facts = Facts::fold(&[
+            given(1, 100),
+            event(2, at(200), withdrawal(Scope::Everything)),
+        ]);
+        let slots = size_of::<Grant>() + size_of::<Restricted>();
+        assert!(facts.heap_bytes() >= slots);
+    }
+
+    #[test]
     fn one_mark_is_later_than_another_strictly_and_by_more_than_the_tolerance_of_two_clocks() {
         let tolerance = Duration::from_mins(5);
         let mark = |micros, source| Mark {

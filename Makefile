@@ -8,10 +8,10 @@ BUF := $(BUF_HOME)/node_modules/.bin/buf
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test model lint fmt run clean
+.PHONY: help test lint fmt run model mutants clean
 
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # One target directory and one profile for all three, so that nothing is compiled twice for a flag's sake.
 test: ## Format check, clippy, all tests (installs PostgreSQL's server if there is none)
@@ -30,6 +30,9 @@ lint: $(BUF) ## Lint the contract in proto/ and check its format (installs buf i
 fmt: $(BUF) ## Format the Rust code and the contract
 	cargo fmt --all
 	$(BUF) format --write
+
+mutants: ## Change the domain in small ways, and list what no test notices: hours (installs cargo-mutants into target/)
+	scripts/mutants.sh
 
 run: ## Serve the example on the embedded database
 	cargo run --release -- serve --example

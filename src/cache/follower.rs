@@ -82,6 +82,8 @@ pub struct Parts {
     pub url: Zeroizing<String>,
     pub term: Term,
     pub key_id: u16,
+    /// How long a start asks a database that says nothing.
+    pub patience: Duration,
     /// Whether instances tell each other that there is something to look at.
     pub hints: bool,
     pub cache: Arc<FactsCache>,
@@ -145,8 +147,9 @@ impl Follower {
     /// than its heads is used. There is no lease yet, because the catalogue has to be read first. Also
     /// gives the way to ask for confirmation.
     pub async fn begin(parts: Parts) -> Result<(Self, Confirming), Error> {
+        let patience = parts.patience;
         let (mut follower, confirming) = Self::new(parts);
-        follower.renew().await?;
+        follower.renew_within(patience).await?;
         Ok((follower, confirming))
     }
 
@@ -191,10 +194,24 @@ impl Follower {
         (follower, Confirming::Shared(Arc::new(shared)))
     }
 
+    /// Before there is a lease there is none to lose: a slow database is asked again for a while.
+    async fn renew_within(&mut self, patience: Duration) -> Result<(), Error> {
+        let begun = Instant::now();
+        loop {
+            match self.renew().await {
+                Err(Error::Silent | Error::RowGone) if begun.elapsed() < patience => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// Follows from now on, the catalogue included. Returns once there is a lease.
     pub async fn start(mut self, system: Arc<dyn SystemFold>) -> Result<Running, Error> {
         self.system = Some(system);
-        self.renew().await?;
+        let patience = self.parts.patience;
+        self.renew_within(patience).await?;
         let stop = CancellationToken::new();
         let heard = Arc::new(Notify::new());
         if let Some(hints) = self.hints.take() {

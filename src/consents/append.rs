@@ -51,6 +51,14 @@ pub(super) struct Key {
     pub content_hash: [u8; 16],
 }
 
+/// Whether a repeat waits, as its first call did, until it holds on every instance. Every repeat
+/// commits something: what a read shows of an earlier call may never have been replicated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    Yes,
+    No,
+}
+
 /// What one attempt decided to record.
 #[derive(Debug, Clone)]
 pub(super) struct Draft {
@@ -153,7 +161,7 @@ impl Consents {
             }
             Appended::VersionChanged => Ok(None),
             Appended::KeyUsed => {
-                let found = self.repeated(write, Touch::Yes).await?;
+                let found = self.repeated(write, Wait::Yes).await?;
                 found
                     .map(Some)
                     .ok_or_else(|| Error::internal("a used key has no answer"))
@@ -291,7 +299,7 @@ impl Consents {
     pub(super) async fn repeated<A: DeserializeOwned>(
         &self,
         write: &Write<'_>,
-        touch: Touch,
+        wait: Wait,
     ) -> Result<Option<Written<A>>, Error> {
         let Some(key) = write.key else {
             return Ok(None);
@@ -300,7 +308,7 @@ impl Consents {
         let found = self
             .0
             .ledger
-            .answer(write.business, write.rpc, &key.key_hash, touch)
+            .answer(write.business, write.rpc, &key.key_hash, Touch::Yes)
             .await?;
         let at = self.0.clock.steady();
         let Some(StoredAnswer {
@@ -322,8 +330,8 @@ impl Consents {
         self.observed_everywhere(write, position).await?;
         // W6: the first call may have ended before it knew. Where the linked addresses' events lie is
         // not kept, so everything up to now is waited for.
-        let confirmation = match touch {
-            Touch::Yes => {
+        let confirmation = match wait {
+            Wait::Yes => {
                 let positions = None;
                 let committed = Committed {
                     positions,
@@ -332,7 +340,7 @@ impl Consents {
                 };
                 self.0.confirming.confirmed(committed).await?
             }
-            Touch::No => Confirmation::NOT_NEEDED,
+            Wait::No => Confirmation::NOT_NEEDED,
         };
         Ok(Some(Written {
             answer,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::append::{Draft, Key, Write};
+use super::append::{Draft, Key, Wait, Write};
 use super::error::reason;
 use super::payload::Payload;
 use super::record::{RecordAnswer, as_set, stored_records};
@@ -20,7 +20,7 @@ use crate::domain::place;
 use crate::domain::standing::awaits_confirmation;
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{IndicationMethod, TimeSource};
-use crate::ledger::{Recorded, Rpc, Touch};
+use crate::ledger::{Recorded, Rpc};
 
 /// A confirmation, parsed and bounded.
 #[derive(Debug, Clone, Serialize)]
@@ -69,7 +69,7 @@ impl Consents {
             payload: Payload::new(&request.evidence, &BTreeMap::new(), &request.actor),
             key: Some(key),
         };
-        if let Some(first) = self.repeated(&write, Touch::No).await? {
+        if let Some(first) = self.repeated(&write, Wait::No).await? {
             return Ok(self.recorded(first));
         }
         let asked = self.asked(request, &compiled)?;

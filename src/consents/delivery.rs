@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::alarm::{Counted, Series};
-use super::append::{Draft, Key, Write, Written};
+use super::append::{Draft, Key, Wait, Write, Written};
 use super::payload::{Payload, Reported};
 use super::send::{Kept, MessageId, time_of};
 use super::{Consents, Error, Evidence, Recipient, Violation, resolve};
@@ -23,7 +23,7 @@ use crate::domain::facts::Facts;
 use crate::domain::id::{BusinessId, DecisionId, EventId, SenderId};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{FailureKind, SuppressionBasis, TimeSource, WithdrawalMethod};
-use crate::ledger::{Rpc, Touch};
+use crate::ledger::Rpc;
 
 /// A failure as it was reported. What an opt-out can do without may be missing.
 #[derive(Debug, Clone)]
@@ -202,7 +202,7 @@ impl Consents {
             payload: Some(payload(report)),
             key: key(case),
         };
-        if let Some(first) = self.repeated(&write, Touch::Yes).await? {
+        if let Some(first) = self.repeated(&write, Wait::Yes).await? {
             return Ok(self.failure_kept(first));
         }
         let believed = doubted.is_none_or(|series| self.believes(case.provider, series, class));

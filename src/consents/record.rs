@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::append::{Draft, Key, Write};
+use super::append::{Draft, Key, Wait, Write};
 use super::error::reason;
 use super::payload::Payload;
 use super::withdraw::EARLIEST;
@@ -27,7 +27,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{
     ConsentState, ConsentType, Effect, IndicationMethod, RestrictionKind, TimeSource,
 };
-use crate::ledger::{Rpc, Touch};
+use crate::ledger::Rpc;
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -132,8 +132,8 @@ impl Consents {
         // Before anything is judged: a repeat gets the first answer also under newer rules.
         // A refusal restricts, and what restricts is acknowledged on the strength of a write alone.
         let touch = match request.event_state {
-            EventState::Refused => Touch::Yes,
-            EventState::Given | EventState::Requested | EventState::RequestDeferred => Touch::No,
+            EventState::Refused => Wait::Yes,
+            EventState::Given | EventState::Requested | EventState::RequestDeferred => Wait::No,
         };
         if let Some(first) = self.repeated(&write, touch).await? {
             return Ok(self.recorded(first));

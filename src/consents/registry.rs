@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Draft, Key, Write, Written};
+use super::append::{Draft, Key, Wait, Write, Written};
 use super::error::reason;
 use super::payload::Payload;
 use super::withdraw::EARLIEST;
@@ -20,7 +20,7 @@ use crate::domain::id::{BusinessId, EventId, RegistryName};
 use crate::domain::policy::Policy;
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{RegistryResult, TimeSource};
-use crate::ledger::{Rpc, Touch};
+use crate::ledger::Rpc;
 
 /// A registry's answer, parsed and bounded.
 #[derive(Debug, Clone, Serialize)]
@@ -82,8 +82,8 @@ impl Consents {
         };
         // What restricts is acknowledged on the strength of a write alone.
         let touch = match request.result {
-            RegistryResult::Listed => Touch::Yes,
-            RegistryResult::NotListed | RegistryResult::NoData => Touch::No,
+            RegistryResult::Listed => Wait::Yes,
+            RegistryResult::NotListed | RegistryResult::NoData => Wait::No,
         };
         if let Some(first) = self.repeated(&write, touch).await? {
             return Ok(self.registry_checked(request, first));

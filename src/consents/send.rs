@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Draft, Key, Write};
+use super::append::{Draft, Key, Wait, Write};
 use super::payload::{Payload, Reported};
 use super::withdraw::EARLIEST;
 use super::{Consents, Error, Evidence, Recipient, check, resolve};
@@ -17,7 +17,7 @@ use crate::domain::event::{Act, Asked};
 use crate::domain::id::{BusinessId, DecisionId, EventId, PurposeKey, SenderId};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{MessageClass, TimeSource};
-use crate::ledger::{Rpc, Touch};
+use crate::ledger::Rpc;
 
 /// A message that was sent, parsed and bounded.
 #[derive(Debug, Clone)]
@@ -142,7 +142,7 @@ impl Consents {
             payload: Some(Payload::of_report(evidence, reported)),
             key: Some(Key::alone(key_hash)),
         };
-        let written = match self.repeated(&write, Touch::No).await? {
+        let written = match self.repeated(&write, Wait::No).await? {
             Some(first) => first,
             None => {
                 let act = Act::ConsentRequested(Asked {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Draft, Key, Write, Written};
+use super::append::{Draft, Key, Wait, Write, Written};
 use super::error::reason;
 use super::payload::Payload;
 use super::withdraw::{Restrictive, WithdrawAnswer};
@@ -19,7 +19,7 @@ use crate::domain::facts::Mark;
 use crate::domain::id::{BusinessId, EventId, SenderId};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{IndicationMethod, SuppressionBasis, TimeSource};
-use crate::ledger::{Rpc, Touch};
+use crate::ledger::Rpc;
 
 /// A suppression, parsed and bounded.
 #[derive(Debug, Clone, Serialize)]
@@ -95,7 +95,7 @@ impl Consents {
                 &content,
             )),
         };
-        if let Some(first) = self.repeated(&write, Touch::Yes).await? {
+        if let Some(first) = self.repeated(&write, Wait::Yes).await? {
             return Ok(self.restricted(first));
         }
         let sender_id = judge_names(request, &compiled)?;
@@ -157,7 +157,7 @@ impl Consents {
                 &content,
             )),
         };
-        if let Some(first) = self.repeated(&write, Touch::No).await? {
+        if let Some(first) = self.repeated(&write, Wait::No).await? {
             return Ok(self.lifted(first));
         }
         let (event, suppression) = self.suppression(request, &compiled).await?;

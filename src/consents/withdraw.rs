@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Draft, Key, Write, Written};
+use super::append::{Draft, Key, Wait, Write, Written};
 use super::payload::Payload;
 use super::{Consents, Error, Evidence, Recipient};
 use crate::domain::event::{Act, Event, Restriction, Scope, Suppression};
 use crate::domain::id::{BusinessId, EventId, SenderId};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{RestrictionKind, SuppressionBasis, TimeSource, WithdrawalMethod};
-use crate::ledger::{Rpc, Touch};
+use crate::ledger::Rpc;
 
 /// WhatsApp's first year. Whoever names an earlier time for an act on it has named none: an unset
 /// instant that was sent as 1970 must not put an opt-out before what it ends.
@@ -105,7 +105,7 @@ impl Consents {
         write: &Write<'_>,
         request: &WithdrawRequest,
     ) -> Result<WithdrawAnswer, Error> {
-        if let Some(first) = self.repeated(write, Touch::Yes).await? {
+        if let Some(first) = self.repeated(write, Wait::Yes).await? {
             return Ok(self.restricted(first));
         }
         // An alias is stored as the sender that it names. A name that nobody has narrows nothing: it

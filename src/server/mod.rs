@@ -339,6 +339,7 @@ fn following(
         url,
         term: Term(config.lease),
         key_id,
+        patience: config.database_acquire_timeout + config.statement_timeout,
         hints: config.hints,
         cache: Arc::clone(cache),
         clock: Arc::clone(clock),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Key, Write, Written};
+use super::append::{Key, Wait, Write, Written};
 use super::identity::Said;
 use super::payload::Payload;
 use super::withdraw::EARLIEST;
@@ -23,7 +23,7 @@ use crate::domain::activity::Wanted;
 use crate::domain::id::{BusinessId, EventId, SenderId};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{InboundAction, InboundKind, TimeSource};
-use crate::ledger::{Rpc, SubjectRef, Touch};
+use crate::ledger::{Rpc, SubjectRef};
 use action::Intent;
 
 /// What a person sent, parsed and bounded.
@@ -107,11 +107,11 @@ impl Consents {
             payload: Payload::new(&evidence(report), &BTreeMap::new(), ""),
             key: Some(key),
         };
-        let mut first = self.repeated::<Done>(&write, Touch::Yes).await;
+        let mut first = self.repeated::<Done>(&write, Wait::Yes).await;
         if matches!(first, Err(Error::KeyReused)) {
             // An edited message has the id of the first one: it is another message.
             write.key = Some(key.for_other_content(&compiled));
-            first = self.repeated::<Done>(&write, Touch::Yes).await;
+            first = self.repeated::<Done>(&write, Wait::Yes).await;
         }
         let written = match first? {
             Some(first) => Some(first),

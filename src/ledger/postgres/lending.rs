@@ -8,14 +8,21 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{Connection, Postgres};
 
 use super::Limits;
 
 /// How much longer than the database's own limit of a statement its end is waited for.
 const MARGIN: Duration = Duration::from_secs(1);
+
+/// For so long a connection is taken for alive that nobody has used. After an outage of the database
+/// all are dead, and each would fail one call.
+const TRUSTED: Duration = Duration::from_millis(500);
+
+/// How long such a connection may take to answer.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Connections to one database.
 #[derive(Debug)]
@@ -35,7 +42,17 @@ impl Lender {
         let pool = PgPoolOptions::new()
             .max_connections(limits.max_connections)
             .acquire_timeout(limits.acquire_timeout)
+            // Tested below, and only what may have died unnoticed.
             .test_before_acquire(false)
+            .before_acquire(|connection, known| {
+                Box::pin(async move {
+                    if known.idle_for < TRUSTED {
+                        return Ok(true);
+                    }
+                    let answered = tokio::time::timeout(PATIENCE, connection.ping()).await;
+                    Ok(matches!(answered, Ok(Ok(()))))
+                })
+            })
             .connect_with(options)
             .await?;
         let limit = limits.statement_timeout + MARGIN;

@@ -191,7 +191,17 @@ impl Ledger for Sqlite {
         key_hash: &[u8; 16],
         touch: Touch,
     ) -> Result<Option<StoredAnswer>, Error> {
-        if touch == Touch::Yes {
+        let row = sqlx::query(
+            "SELECT content_hash, answer, partition, \"offset\" FROM idempotency
+             WHERE business_id = ?1 AND rpc = ?2 AND key_hash = ?3",
+        )
+        .bind(business.as_str())
+        .bind(rpc.code())
+        .bind(key_hash.as_slice())
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(sort_error)?;
+        if row.is_some() && touch == Touch::Yes {
             // A transaction of its own rather than RETURNING: a row may be handed over before the
             // statement that wrote it has ended.
             let mut transaction = self
@@ -211,16 +221,6 @@ impl Ledger for Sqlite {
             .map_err(sort_error)?;
             transaction.commit().await.map_err(sort_error)?;
         }
-        let row = sqlx::query(
-            "SELECT content_hash, answer, partition, \"offset\" FROM idempotency
-             WHERE business_id = ?1 AND rpc = ?2 AND key_hash = ?3",
-        )
-        .bind(business.as_str())
-        .bind(rpc.code())
-        .bind(key_hash.as_slice())
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(sort_error)?;
         row.map(|row| row::answer(&row, business, rpc, key_hash))
             .transpose()
     }

@@ -104,7 +104,9 @@ async fn rows_hold_nothing(place: &Place) {
             (Some(_), _) => format!("encode(convert_to(\"{name}\"::text, 'UTF8'), 'hex')"),
         };
         let rows = sql.texts(&format!("SELECT {text} FROM {table}")).await;
-        assert!(!rows.is_empty(), "nothing in {table}");
+        // A file has one instance, which tells itself nothing.
+        let unused = place.database.is_none() && table == "cache_instance";
+        assert_eq!(rows.is_empty(), unused, "{table}");
         for value in rows.into_iter().flatten().flatten() {
             let value = HEXLOWER_PERMISSIVE.decode(value.as_bytes()).unwrap();
             tells_nothing(&format!("{table}.{name}"), &value);

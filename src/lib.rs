@@ -15,6 +15,7 @@ pub mod grpc;
 pub mod clock;
 pub mod config;
 pub mod telemetry;
+pub mod weakened;
 
 pub mod server;
 

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::ledger::following::{InstanceId, InstanceRow, Offsets};
 use crate::ledger::{Epoch, Position};
 use crate::telemetry::{Metrics, WaitEnded};
+use crate::weakened::{Step, leaves_out};
 
 /// An act that restricts and was committed.
 #[derive(Debug, Clone, Copy)]
@@ -136,7 +137,7 @@ impl Shared {
             ended: WaitEnded::Confirmed,
         };
         wait.settle(&witness.instances);
-        if wait.open.is_empty() {
+        if wait.open.is_empty() || leaves_out(Step::Wait) {
             return Ok((wait.ended, wait.confirmed));
         }
         // W3.

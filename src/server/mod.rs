@@ -127,8 +127,7 @@ impl Server {
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Result<Self, Error> {
-        config.validate()?;
-        warn_if_exposed(config);
+        may_start(config)?;
         let opened = open::open(config).await?;
         let limit = config.database_acquire_timeout + config.statement_timeout + MARGIN;
         let ledger = Measured::new(opened.ledger, metrics.clone(), limit);
@@ -351,6 +350,15 @@ fn following(
 /// few checks want a window, and sends are of use for a second.
 fn activity_share(config: &Config) -> u64 {
     config.cache_size.0 / 8
+}
+
+/// Refuses what must not be opened at all.
+fn may_start(config: &Config) -> Result<(), Error> {
+    config.validate()?;
+    #[cfg(feature = "weakened")]
+    crate::weakened::choose().map_err(Error::WrongLedger)?;
+    warn_if_exposed(config);
+    Ok(())
 }
 
 fn warn_if_exposed(config: &Config) {

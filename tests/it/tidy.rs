@@ -40,6 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ledger",
             "policy",
             "telemetry",
+            "weakened",
         ],
     ),
     (
@@ -70,13 +71,17 @@ const LAYERS: &[(&str, &[&str])] = &[
         "catalog",
         &["cache", "clock", "domain", "keys", "ledger", "policy"],
     ),
-    ("cache", &["clock", "domain", "keys", "ledger", "telemetry"]),
-    ("ledger", &["domain", "telemetry"]),
+    (
+        "cache",
+        &["clock", "domain", "keys", "ledger", "telemetry", "weakened"],
+    ),
+    ("ledger", &["domain", "telemetry", "weakened"]),
     ("keys", &["domain"]),
     ("policy", &["domain"]),
     ("clock", &["domain"]),
     ("telemetry", &["config"]),
     ("config", &[]),
+    ("weakened", &[]),
     ("domain", &[]),
 ];
 

@@ -8,7 +8,7 @@ BUF := $(BUF_HOME)/node_modules/.bin/buf
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test lint fmt run model mutants clean
+.PHONY: help test lint fmt run model mutants soak twins clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,15 @@ mutants: ## Change the domain in small ways, and list what no test notices: hour
 
 run: ## Serve the example on the embedded database
 	cargo run --release -- serve --example
+
+MINUTES ?= 10
+soak: ## Hold the promise under faults for MINUTES=10 (CONSENTGATE_FAULTS_SEED repeats a run)
+	scripts/ensure-postgres.sh
+	CONSENTGATE_FAULTS_SECONDS=$$(( $(MINUTES) * 60 )) cargo test --test it faults::nobody -- --nocapture
+
+twins: ## See the fault tests fail without each step that they are for (compiles the crate once more)
+	scripts/ensure-postgres.sh
+	cargo test --features weakened --test it faults::twins -- --nocapture --test-threads 1
 
 clean: ## Remove everything that was built or installed into target/
 	rm -rf target

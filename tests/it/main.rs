@@ -17,6 +17,7 @@ mod catalog;
 mod cli;
 mod consents;
 mod decisions;
+mod faults;
 mod harness;
 mod keywords;
 mod ledger;

@@ -4,6 +4,9 @@
 //! server gets one of its own ([`Postgres::own`]). Nothing is downloaded and no installed cluster is touched;
 //! `make test` installs the server programs. Access is by trust, on 127.0.0.1 only: nothing here is worth keeping.
 
+mod programs;
+mod standby;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -102,6 +105,8 @@ pub struct Postgres {
     account: Account,
     directory: PathBuf,
     durability: Durability,
+    /// Settings of this server alone.
+    settings: &'static [&'static str],
     port: u16,
     databases: AtomicU32,
     discarded: Discarded,
@@ -179,7 +184,15 @@ impl Postgres {
     }
 
     fn launch(durability: Durability) -> Result<Self, String> {
-        let programs = server_programs()?;
+        let mut server = Self::prepare(durability, &[])?;
+        server.initdb()?;
+        server.start_on_a_free_port()?;
+        Ok(server)
+    }
+
+    /// A directory that is going to hold a server, and whatever removes both in the end.
+    fn prepare(durability: Durability, settings: &'static [&'static str]) -> Result<Self, String> {
+        let programs = programs::directory()?;
         let directory = tempfile::Builder::new()
             .prefix("consentgate-postgres-")
             .tempdir()
@@ -187,20 +200,18 @@ impl Postgres {
             .keep();
         let account = Account::for_server(&directory)?;
         let (watchdog, lifeline) = watch(&account, &programs, &directory)?;
-        let mut server = Self {
+        Ok(Self {
             programs,
             account,
             directory,
             durability,
+            settings,
             port: 0,
             databases: AtomicU32::new(1),
             discarded: Discarded::default(),
             watchdog,
             lifeline: Some(lifeline),
-        };
-        server.initdb()?;
-        server.start_on_a_free_port()?;
-        Ok(server)
+        })
     }
 
     fn initdb(&self) -> Result<(), String> {
@@ -234,7 +245,9 @@ impl Postgres {
 
     fn try_start(&self) -> Result<(), String> {
         let mut options = format!("-p {}", self.port);
-        for setting in self.durability.settings().iter().chain(SETTINGS) {
+        // Of two settings of one name the later counts.
+        let settings = self.durability.settings().iter().chain(SETTINGS);
+        for setting in settings.chain(self.settings) {
             options.push_str(" -c ");
             options.push_str(setting);
         }
@@ -404,55 +417,6 @@ fn succeed(mut command: Command) -> Result<(), String> {
     std::io::Seek::rewind(&mut transcript).ok();
     transcript.read_to_string(&mut said).ok();
     Err(format!("{command:?}: {status}\n{said}"))
-}
-
-/// Finds the directory of the server programs, where `scripts/ensure-postgres.sh` looks for them too.
-fn server_programs() -> Result<PathBuf, String> {
-    let on_path = Command::new("sh")
-        .args(["-c", "command -v postgres"])
-        .output()
-        .ok();
-    let on_path = on_path
-        .and_then(|output| fs::canonicalize(String::from_utf8(output.stdout).ok()?.trim()).ok())
-        .and_then(|program| program.parent().map(Path::to_owned));
-
-    let mut installed: Vec<PathBuf> = Vec::new();
-    for parent in [
-        "/usr/lib/postgresql",
-        "/usr",
-        "/opt/homebrew/opt",
-        "/usr/local/opt",
-    ] {
-        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let is_version = parent == "/usr/lib/postgresql";
-            if is_version || name.starts_with("pgsql-") || name.starts_with("postgresql") {
-                installed.push(entry.path().join("bin"));
-            }
-        }
-    }
-    installed.sort_by_key(|path| std::cmp::Reverse(version_in(path)));
-
-    let complete = |path: &PathBuf| {
-        ["postgres", "initdb", "pg_ctl"]
-            .iter()
-            .all(|program| path.join(program).is_file())
-    };
-    on_path.into_iter().chain(installed).find(complete).ok_or_else(|| {
-        "this test needs PostgreSQL's server programs (postgres, initdb, pg_ctl) on PATH or under \
-         /usr/lib/postgresql; run `make test`, which installs them"
-            .into()
-    })
-}
-
-/// The first number in a path: 17 for `/usr/lib/postgresql/17/bin`.
-fn version_in(path: &Path) -> u32 {
-    let text = path.to_string_lossy();
-    let digits = text
-        .split(|c: char| !c.is_ascii_digit())
-        .find(|digits| !digits.is_empty());
-    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 /// Ports that nobody listens on right now. They lie below the range that systems take outgoing connections from,

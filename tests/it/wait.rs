@@ -35,6 +35,12 @@ pub fn eventually<T>(
     }
 }
 
+/// Lets time go by where time is what the test is about: how long a fault lasts, how soon a caller asks again.
+/// Nothing may be taken to have happened because of it; for that there is [`eventually`].
+pub async fn pass(span: Duration) {
+    tokio::time::sleep(span).await;
+}
+
 #[tokio::test]
 async fn a_condition_is_asked_again_until_it_holds() {
     let mut asked = 0;

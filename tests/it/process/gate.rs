@@ -16,6 +16,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use super::watchdog;
 use crate::wait::eventually;
 
 pub type Client = ConsentServiceClient<Channel>;
@@ -137,6 +138,11 @@ impl Gate {
         signal(self.pid(), name);
     }
 
+    /// Whether it still runs, be it stopped by a signal.
+    pub fn is_running(&mut self) -> bool {
+        self.process.status().is_none()
+    }
+
     /// Waits until it has ended by itself or by a signal.
     pub async fn ended(mut self) -> Ended {
         self.process.ended().await
@@ -224,6 +230,7 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut output = BufReader::new(child.stderr.take().expect("it is piped"));
+        watchdog::add(child.id());
         let log = Log::default();
         let heard = log.clone();
         // On a thread of its own: whoever writes to a full pipe waits.
@@ -245,7 +252,11 @@ impl Process {
     }
 
     fn status(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().unwrap()
+        let status = self.child.try_wait().unwrap();
+        if status.is_some() {
+            watchdog::gone(self.child.id());
+        }
+        status
     }
 
     async fn ended(&mut self) -> Ended {
@@ -266,6 +277,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+        watchdog::gone(self.child.id());
         if std::thread::panicking() {
             let log = self.log.text();
             let is_small_talk = |line: &&str| line.contains("TRACE") || line.contains("DEBUG");

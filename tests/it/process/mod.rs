@@ -7,16 +7,17 @@ mod cable;
 mod collector;
 mod crowding;
 mod every_call;
-mod gate;
+pub mod gate;
 mod killing;
 mod losing;
-mod people;
+pub mod people;
 mod personal;
 mod secrecy;
 mod secrets;
 mod sharing;
 mod starting;
 mod stopping;
+mod watchdog;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -54,6 +55,8 @@ purposes = ["offers"]
 
 /// A policy without sending hours: these gates live by the clock of this machine, and are asked at night as well.
 const POLICY: &str = crate::harness::POLICY;
+
+const REPLAY: [&str; 5] = ["ledger", "replay", "--check", "--output", "json"];
 
 /// Where the gates of one test live, one after the other: a directory, a database, a key.
 #[derive(Debug)]
@@ -177,8 +180,13 @@ impl Place {
 
     /// The same over a wire to the database.
     pub fn serve_over(&self, cable: &Cable, arguments: &[&str]) -> Command {
+        self.serve_at(cable.url(), arguments)
+    }
+
+    /// The same with another URL of the database.
+    pub fn serve_at(&self, url: &str, arguments: &[&str]) -> Command {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
-        command.args(["--database", cable.url(), "--key-file", "gate.key"]);
+        command.args(["--database", url, "--key-file", "gate.key"]);
         command.args(["--policy", "policy.toml", "--catalog", "catalog.toml"]);
         command.args(arguments);
         command
@@ -199,13 +207,28 @@ impl Place {
 
     /// Folds all events again and finds the stored facts; says how many events there are.
     pub async fn replay(&self) -> u64 {
-        let arguments = ["ledger", "replay", "--check", "--output", "json"];
-        let (ended, report) = gate::run(self.maintain(&arguments)).await;
-        assert_eq!(ended.code(), 0, "{report}{ended}");
-        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-        assert_eq!(report["differences"], serde_json::json!([]), "{report}");
-        report["events"].as_u64().unwrap()
+        replayed(self.maintain(&REPLAY)).await
     }
+
+    /// The same with another URL of the database.
+    pub async fn replay_at(&self, url: &str) -> u64 {
+        replayed(self.maintain_at(url, &REPLAY)).await
+    }
+
+    /// [`Place::maintain`] with another URL of the database.
+    pub fn maintain_at(&self, url: &str, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.args(["--database", url, "--key-file", "gate.key"]);
+        command
+    }
+}
+
+async fn replayed(command: Command) -> u64 {
+    let (ended, report) = gate::run(command).await;
+    assert_eq!(ended.code(), 0, "{report}{ended}");
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["differences"], serde_json::json!([]), "{report}");
+    report["events"].as_u64().unwrap()
 }
 
 fn prepare(command: &mut Command, directory: &Path) {

@@ -167,7 +167,7 @@ impl Run {
         let events = events(&self.fleet, history).await;
         end_all(&self.fleet).await;
         self.fleet.place.replay().await;
-        judge(&self.plan, history, &events, (&ENOUGH, |_| false));
+        judge(&self.plan, history, &events, &ENOUGH);
     }
 }
 
@@ -255,22 +255,18 @@ pub async fn events(fleet: &Fleet, history: &History) -> BTreeMap<Subject, BTree
     events
 }
 
-/// Fails if the promise was broken, or if the run proves nothing. What is excused is counted and not held against it.
+/// Fails if the promise was broken, or if the run proves nothing.
 pub fn judge(
     plan: &Plan,
     history: &History,
     events: &BTreeMap<Subject, BTreeSet<String>>,
-    (enough, is_excused): (&Worth, impl Fn(&Violation) -> bool),
+    enough: &Worth,
 ) {
     let (checks, writes) = (history.checks(), history.writes());
     let judgement = checker::judge(&checks, &writes);
     let mut violations = judgement.violations;
     violations.extend(checker::lost(&writes, events));
     say(&format!("seed {}: {}", plan.seed, judgement.worth));
-    let (excused, violations): (Vec<_>, Vec<_>) = violations.into_iter().partition(is_excused);
-    if !excused.is_empty() {
-        say(&format!("excused: {}", checker::summary(&excused)));
-    }
     if let Some(first) = violations.first() {
         let mut story = checker::summary(&violations);
         write!(story, "\nThe first: {first}\n").unwrap();

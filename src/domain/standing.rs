@@ -225,9 +225,9 @@ mod tests {
     use std::time::Duration;
 
     use super::super::event::tests::{at, event, purpose, terms, withdrawal};
-    use super::super::event::{Act, Asked, Scope};
-    use super::super::policy::Confirmation;
+    use super::super::event::{Act, Asked, Confirmation as Confirms, ConfirmedRequest, Scope};
     use super::super::policy::tests::{lenient, policy};
+    use super::super::policy::{Confirmation, Requirements};
     use super::super::rules::tests::{catalog, rules, rules_with};
     use super::super::vocabulary::{IndicationMethod, RestrictionKind};
     use super::ConsentState as S;
@@ -414,6 +414,57 @@ mod tests {
         }
         let found = of(&events, &lasting, "offers", None, 599);
         assert_eq!(found.expires_at, Some(at(600)));
+    }
+
+    #[test]
+    fn a_request_awaits_its_confirmation_until_its_time_is_over_or_the_person_says_no() {
+        let mut required = lenient();
+        required.confirmation = Confirmation::Required;
+        let confirming = rules_with(catalog(), policy(&[("ZZ", required)]));
+        let awaits = |events: &[Event], rules: &Rules, seconds| {
+            let facts = Facts::fold(events);
+            let purpose = &rules.catalog.purposes["offers"];
+            awaits_confirmation(&facts.grants[0], &facts, rules, purpose, &[], at(seconds))
+        };
+        let (request, no) = (given(1, 100), stop(150, Scope::Everything));
+        assert!(awaits(std::slice::from_ref(&request), &confirming, 199));
+        assert!(!awaits(std::slice::from_ref(&request), &confirming, 200));
+        assert!(!awaits(std::slice::from_ref(&request), &rules(), 199));
+        assert!(!awaits(&[request, no], &confirming, 199));
+    }
+
+    #[test]
+    fn a_new_request_shows_only_where_no_consent_holds() {
+        let required = Requirements {
+            confirmation: Confirmation::Required,
+            validity: Some(Duration::from_secs(500)),
+            ..lenient()
+        };
+        let rules = rules_with(catalog(), policy(&[("ZZ", required)]));
+        let request = given(1, 100);
+        let act = Act::ConsentConfirmed(Confirms {
+            indication_method: IndicationMethod::Keyword,
+            requests: vec![ConfirmedRequest {
+                request: request.event_id,
+                requested_at: request.effective_at(),
+                requested_source: request.time_source,
+                requested_digest: request.content_digest(),
+                terms: terms("offers"),
+            }],
+        });
+        let confirmed = [request, event(2, at(110), act)];
+        for (requested, seconds, expected) in [
+            (None, 590, S::Given),
+            (Some(580), 590, S::Given),
+            (Some(580), 610, S::PendingConfirmation),
+            (Some(580), 680, S::Expired),
+            (None, 610, S::Expired),
+        ] {
+            let newer = requested.map(|time| given(3, time));
+            let events: Vec<Event> = confirmed.iter().cloned().chain(newer).collect();
+            let found = of(&events, &rules, "offers", None, seconds);
+            assert_eq!(found.state, expected, "{requested:?} at {seconds}");
+        }
     }
 
     #[test]

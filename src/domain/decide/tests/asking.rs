@@ -1,5 +1,6 @@
 //! Asking for consent, and confirming an opt-out: the two messages that need no consent of their kind.
 
+use super::grants::confirmation;
 use super::*;
 use crate::domain::event::Asked;
 use crate::domain::policy::Asking;
@@ -146,6 +147,34 @@ fn only_a_confirmation_that_the_person_began_is_asked_for() {
     let permitted = Reason::ConsentRequestPermitted;
     assert_eq!(asking(&[given(1, 100, "offers")], &rules, 150), permitted);
     assert_eq!(asking(&[import], &rules, 150), Reason::AskLimit);
+}
+
+#[test]
+fn what_was_confirmed_is_not_asked_for_again_and_a_newer_request_is() {
+    let mut requirements = lenient();
+    requirements.confirmation = Confirmation::Required;
+    let rules = everywhere(requirements);
+    let request = given(1, 100, "offers");
+    let confirmed = confirmation(3, &request, 110);
+    let mut of_orders = confirmed.clone();
+    if let Act::ConsentConfirmed(confirmed) = &mut of_orders.act {
+        confirmed.requests[0].terms.purposes = vec![purpose("orders")];
+    }
+    let elsewhere = Event {
+        spelling: Spelling::Mexico52,
+        ..confirmed.clone()
+    };
+    let newer = given(4, 130, "offers");
+    let permitted = Reason::ConsentRequestPermitted;
+    for (events, expected) in [
+        (vec![request.clone()], permitted),
+        (vec![request.clone(), confirmed.clone()], Reason::AskLimit),
+        (vec![request.clone(), of_orders], permitted),
+        (vec![request.clone(), elsewhere], permitted),
+        (vec![request, confirmed, newer], permitted),
+    ] {
+        assert_eq!(asking(&events, &rules, 150), expected, "{events:?}");
+    }
 }
 
 #[test]

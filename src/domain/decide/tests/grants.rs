@@ -8,7 +8,7 @@ fn confirming() -> Rules {
     rules_with(catalog(), policy(&[("ZZ", requirements)]))
 }
 
-fn confirmation(id: u128, request: &Event, seconds: i64) -> Event {
+pub(super) fn confirmation(id: u128, request: &Event, seconds: i64) -> Event {
     let act = Act::ConsentConfirmed(Confirms {
         indication_method: IndicationMethod::Keyword,
         requests: vec![ConfirmedRequest {

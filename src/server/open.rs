@@ -60,6 +60,9 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Error> {
             }
             let ledger = Arc::new(Postgres::open(url.expose(), limits).await?);
             let meta = belonging_together(ledger.as_ref(), &keyring).await?;
+            for weakness in ledger.weaknesses().await? {
+                tracing::warn!("{weakness}");
+            }
             let direct = config.follower_database.as_ref();
             let direct = direct.map_or(url, |other| &other.0).expose();
             Ok(Opened {

@@ -65,6 +65,37 @@ impl Postgres {
         Ok(Self { lender, history })
     }
 
+    /// What of this server's settings weakens what is acknowledged, in sentences for whoever runs it.
+    pub async fn weaknesses(&self) -> Result<Vec<&'static str>, Error> {
+        let row = sqlx::query(
+            "SELECT current_setting('fsync') = 'off' AS fsync,
+               current_setting('synchronous_commit') IN ('off', 'local') AS commit,
+               current_setting('synchronous_standby_names') = '' AS alone,
+               EXISTS (SELECT 1 FROM pg_stat_replication) AS standby",
+        )
+        .fetch_one(&mut *self.lent().await?)
+        .await
+        .map_err(sort_error)?;
+        let is = |name: &str| row.try_get::<bool, _>(name).map_err(sort_error);
+        let mut found = Vec::new();
+        if is("fsync")? {
+            found.push("`fsync` is off: a crash of the machine loses what was acknowledged");
+        }
+        if is("commit")? {
+            found.push(
+                "`synchronous_commit` waits for less than it should: a crash or a failover loses \
+                 what was acknowledged",
+            );
+        }
+        if is("alone")? && is("standby")? {
+            found.push(
+                "no standby is waited for (`synchronous_standby_names` is empty): a failover can \
+                 lose what was acknowledged",
+            );
+        }
+        Ok(found)
+    }
+
     async fn lent(&self) -> Result<Lent, Error> {
         self.lender.lend().await.map_err(sort_error)
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
 use super::FactsCache;
@@ -138,7 +138,8 @@ enum Job {
 /// The running task.
 #[derive(Debug)]
 pub struct Running {
-    stop: CancellationToken,
+    /// It ends also if nobody stops it.
+    stop: DropGuard,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -218,6 +219,7 @@ impl Follower {
             hints.run(self.parts.url.clone(), Arc::clone(&heard), stop.clone());
         }
         let task = tokio::spawn(self.run(heard, stop.clone()));
+        let stop = stop.drop_guard();
         Ok(Running { stop, task })
     }
 
@@ -240,7 +242,8 @@ impl Follower {
             while let Ok(asked) = self.requests.try_recv() {
                 self.asked.push(asked);
             }
-            if !self.asked.is_empty() || Instant::now() >= renewal {
+            // Only a renewal connects.
+            if !self.asked.is_empty() || self.line.is_none() || Instant::now() >= renewal {
                 job = Job::Renew;
             }
             let done = self.step(job).await;
@@ -357,7 +360,7 @@ enum Applied {
 impl Running {
     /// Ends the lease, gives the row up and ends.
     pub async fn stop(self) {
-        self.stop.cancel();
+        self.stop.disarm().cancel();
         // A panic in it was logged; the lease has run out or will.
         let _ = self.task.await;
     }

@@ -170,17 +170,22 @@ impl Catalog {
 
     async fn follow(&self) -> Result<(), Error> {
         loop {
+            let epoch = self.ledger.followed().current();
             let page = self.ledger.system_after(self.applied(), PAGE).await?;
             if page.is_empty() {
                 return Ok(());
             }
-            self.fold(Start::Here, &page)?;
+            self.fold(Start::Here, epoch, &page)?;
         }
     }
 
-    /// Goes on from what is applied, or from the beginning, and swaps the result in.
-    fn fold(&self, start: Start, records: &[SystemRecord]) -> Result<(), Error> {
+    /// Goes on from what is applied, or from the beginning, and swaps the result in. What was read in
+    /// another history than the one that is followed is passed over: the follower folds the new one.
+    fn fold(&self, start: Start, epoch: Epoch, records: &[SystemRecord]) -> Result<(), Error> {
         let _folding = self.folding.lock().expect("no holder of this lock panics");
+        if self.ledger.followed().current() != epoch {
+            return Ok(());
+        }
         let mut snapshot = match start {
             Start::Here => Snapshot::clone(&self.snapshot.load()),
             Start::Beginning => Snapshot::default(),
@@ -384,14 +389,14 @@ impl SystemFold for Catalog {
         &self,
         records: &[SystemRecord],
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.fold(Start::Here, records)?)
+        Ok(self.fold(Start::Here, self.ledger.followed().current(), records)?)
     }
 
     fn replace(
         &self,
         records: &[SystemRecord],
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.fold(Start::Beginning, records)?)
+        Ok(self.fold(Start::Beginning, self.ledger.followed().current(), records)?)
     }
 }
 

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::payload::Payload;
+use super::progress::Progress;
 use super::{Consents, Error, Recipient, new_id};
 use crate::cache::Entry;
 use crate::cache::confirm::{Committed, Confirmation};
@@ -140,6 +141,7 @@ impl Consents {
         match self.append_once(write, &prepared, &answer).await? {
             Appended::At(positions) => {
                 let at = self.0.clock.steady();
+                Progress::committed();
                 let restricts = prepared.iter().any(|one| one.event.act.restricts());
                 for (one, position) in prepared.into_iter().zip(&positions) {
                     self.tell_cache(one, *position, epoch);

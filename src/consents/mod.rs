@@ -18,6 +18,7 @@ pub mod history;
 mod identity;
 pub mod inbound;
 mod payload;
+pub mod progress;
 pub mod record;
 pub mod registry;
 mod resolve;
@@ -47,6 +48,7 @@ use crate::domain::time::Timestamp;
 use crate::keys::{BusinessKeys, LedgerKeys};
 use crate::ledger::{Ledger, Partition, SubjectRef};
 use crate::telemetry::Metrics;
+use progress::Progress;
 use token::Tokens;
 
 pub use alarm::Alarms;
@@ -119,6 +121,7 @@ impl Consents {
         &self,
         write: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
+        let write = Progress::current().of(write);
         let task = self.0.writes.spawn(write.in_current_span());
         task.await
             .unwrap_or_else(|fault| Err(Error::internal(format!("a write did not end: {fault}"))))

@@ -23,6 +23,7 @@ use tracing::Instrument;
 
 use super::status;
 use crate::clock::Clock;
+use crate::consents::progress::Progress;
 use crate::telemetry::Rpcs;
 
 const TIMEOUT: &str = "grpc-timeout";
@@ -97,30 +98,50 @@ pub(super) async fn read<T>(
     }
 }
 
-/// Answers a call that writes. The write is a task of its own: when the deadline passes or the
-/// caller leaves, it goes on.
-pub(super) async fn write<T: Send + 'static>(
+/// Answers a call that writes. The write is a task of its own, begun here: when the deadline passes
+/// or the caller leaves, it goes on.
+pub(super) fn write<T: Send + 'static>(
     deadline: Deadline,
     call: impl Future<Output = Result<T, Status>> + Send + 'static,
-) -> Result<T, Status> {
-    let late = "the deadline passed before the write was confirmed; it may be committed: repeat it \
-                with the same idempotency key";
-    write_saying(deadline, late, call).await
+) -> impl Future<Output = Result<T, Status>> {
+    let progress = Progress::default();
+    let told = progress.clone();
+    let late = move || match told.is_committed() {
+        true => {
+            "the deadline passed; the write is committed, and not yet confirmed by all instances: \
+             repeat it with the same idempotency key"
+        }
+        false => {
+            "the deadline passed before the write was confirmed; it may be committed: repeat it \
+             with the same idempotency key"
+        }
+    };
+    write_telling(deadline, late, progress.of(call))
 }
 
 /// As [`write`], with what a caller is told that is too late.
-pub(super) async fn write_saying<T: Send + 'static>(
+pub(super) fn write_saying<'a, T: Send + 'static>(
     deadline: Deadline,
-    late: &str,
+    late: &'a str,
     call: impl Future<Output = Result<T, Status>> + Send + 'static,
-) -> Result<T, Status> {
+) -> impl Future<Output = Result<T, Status>> + 'a {
+    write_telling(deadline, move || late, call)
+}
+
+fn write_telling<'a, T: Send + 'static>(
+    deadline: Deadline,
+    late: impl FnOnce() -> &'a str,
+    call: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> impl Future<Output = Result<T, Status>> {
     let task = deadline.writes.spawn(call.in_current_span());
-    tokio::select! {
-        biased;
-        answer = task => answer.unwrap_or_else(|error| {
-            Err(status::of(&crate::consents::Error::Internal(Box::new(error))))
-        }),
-        () = deadline.passed() => Err(status::deadline_exceeded(late)),
+    async move {
+        tokio::select! {
+            biased;
+            answer = task => answer.unwrap_or_else(|error| {
+                Err(status::of(&crate::consents::Error::Internal(Box::new(error))))
+            }),
+            () = deadline.passed() => Err(status::deadline_exceeded(late())),
+        }
     }
 }
 

@@ -164,6 +164,23 @@ async fn an_instance_that_stood_still_answers_nothing_from_before() {
 }
 
 #[tokio::test]
+async fn who_cannot_wait_for_all_instances_is_told_that_it_is_committed() {
+    let place = Place::migrated().await;
+    let [first, second] = two(&place, &["--lease=30s"]).await;
+    first.agree(&person(1), "in").await;
+    second.signal("STOP");
+    let mut hasty = tonic::Request::new(opt_out(&person(1), "out"));
+    hasty.set_timeout(Duration::from_secs(5));
+    let late = first.client().withdraw(hasty).await.unwrap_err();
+    assert_eq!(late.code(), tonic::Code::DeadlineExceeded);
+    assert!(late.message().contains("is committed"), "{late}");
+    second.signal("CONT");
+    let left = leave(&first, 1, "out").await;
+    assert_eq!(left.instances_confirmed, 2);
+    assert_eq!(second.decision(&person(1)).await, Decision::Deny);
+}
+
+#[tokio::test]
 async fn a_held_sender_is_held_on_every_instance_once_that_is_acknowledged() {
     let place = Place::migrated().await;
     let [first, second] = two(&place, &[]).await;

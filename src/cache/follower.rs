@@ -270,21 +270,18 @@ impl Follower {
     }
 
     async fn step(&mut self, job: Job) -> Result<Applied, Error> {
-        let applied = match job {
+        let before = self.parts.cache.all_finished();
+        match job {
             Job::Look => self.look().await?,
-            Job::Renew => {
-                let before = self.parts.cache.all_finished();
-                self.renew().await?;
-                match self.parts.cache.all_finished() == before {
-                    true => Applied::Nothing,
-                    false => Applied::Something,
-                }
-            }
-        };
+            Job::Renew => self.renew().await?,
+        }
         if self.told.take().is_some() {
             tracing::info!("the ledger is followed again: checks are answered");
         }
-        Ok(applied)
+        Ok(match self.parts.cache.all_finished() == before {
+            true => Applied::Nothing,
+            false => Applied::Something,
+        })
     }
 
     fn looking(&self) -> Duration {

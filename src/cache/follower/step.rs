@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::super::confirm::{Roster, Witness};
 use super::super::lease::Term;
-use super::{Applied, CONNECTING, Error, Follower, Known, Line, Still};
-use crate::ledger::following::{Changes, InstanceId, InstanceRow, Look, Offsets, Renewal};
+use super::{CONNECTING, Error, Follower, Known, Line, Still};
+use crate::ledger::following::{InstanceId, InstanceRow, Look, Offsets, Renewal};
 use crate::ledger::{Offset, Position, SYSTEM, Timeline};
 
 /// How many changes of the system partition are read at once.
@@ -16,7 +16,7 @@ const PAGE: u32 = 500;
 
 impl Follower {
     /// F1. It never extends the lease.
-    pub(super) async fn look(&mut self) -> Result<Applied, Error> {
+    pub(super) async fn look(&mut self) -> Result<(), Error> {
         let Some(mut line) = self.line.take() else {
             return Err(Error::Silent);
         };
@@ -28,12 +28,12 @@ impl Follower {
         if known != Some(look.timeline) || look.timeline != self.epoch().timeline() {
             return Err(Error::OtherHistory);
         }
-        let applied = self.apply(&mut line, &look).await?;
+        self.apply(&mut line, &look).await?;
         if watching {
             self.show(look.instances);
         }
         self.line = Some(line);
-        Ok(applied)
+        Ok(())
     }
 
     /// F2 to F5.
@@ -192,8 +192,7 @@ impl Follower {
     }
 
     /// F4: the catalogue, then people.
-    async fn apply(&mut self, line: &mut Line, look: &Look) -> Result<Applied, Error> {
-        let before = self.parts.cache.all_finished();
+    async fn apply(&mut self, line: &mut Line, look: &Look) -> Result<(), Error> {
         if let Some(system) = self.system.clone() {
             while system.applied() < look.heads.of(SYSTEM) {
                 let (timeline, page) = self
@@ -208,16 +207,7 @@ impl Follower {
             self.parts.cache.applied_system(system.applied());
         }
         self.parts.cache.apply(&look.heads, &look.changes);
-        let changed = match &look.changes {
-            Changes::Many => true,
-            Changes::Subjects(subjects) => !subjects.is_empty(),
-        };
-        let system = self.parts.cache.all_finished().of(SYSTEM) != before.of(SYSTEM);
-        Ok(if changed || system {
-            Applied::Something
-        } else {
-            Applied::Nothing
-        })
+        Ok(())
     }
 
     /// Tells those who wait for a renewal what it showed (W2).

@@ -138,10 +138,11 @@ impl Consents {
         keys: &BusinessKeys,
         address: &Address,
     ) -> SubjectRef {
+        let (partition, key) = keys.subject(address);
         SubjectRef {
             business: business.clone(),
-            partition: Partition(self.0.keys.partition(business, address)),
-            key: keys.subject_key(address).0,
+            partition: Partition(partition),
+            key: key.0,
         }
     }
 

@@ -1,8 +1,8 @@
 //! Keys: what turns a phone number into something that proves nothing to a thief.
 //!
-//! One keyring holds two kinds of secrets. The *fixed* one never rotates: partitions, consistency
-//! tokens and idempotency hashes hang on it. The *numbered* ones rotate: subject keys and sealed
-//! columns. From them every key is derived by HKDF with a label and, where it belongs to one
+//! One keyring holds two kinds of secrets. The *fixed* one never rotates: consistency tokens and
+//! idempotency hashes hang on it. The *numbered* ones rotate: subject keys and sealed columns; the
+//! first of them stays innermost for ever, and partitions hang on that. From them every key is derived by HKDF with a label and, where it belongs to one
 //! business, that business's id, so that nothing can be compared across businesses.
 //!
 //! PRF: HMAC-SHA-256, cut to 128 bits. AEAD: AES-256-GCM-SIV with a random nonce; its associated
@@ -152,7 +152,9 @@ impl Keyring {
     pub fn check_value(&self) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.fixed.as_slice());
         let mut context = hmac::Context::with_key(&key);
-        context.update(b"consentgate/key-check/v1");
+        // Version 2: partitions come from the first numbered key. A ledger of version 1 has its people
+        // elsewhere; it must not be served as if they were unknown.
+        context.update(b"consentgate/key-check/v2");
         // The first numbered key is part of every subject key for ever, later ones only wrap it.
         if let Some((number, secret)) = self.numbered.iter().next() {
             context.update(&number.to_be_bytes());
@@ -164,7 +166,6 @@ impl Keyring {
     /// The keys that belong to no business.
     pub fn ledger_keys(&self) -> LedgerKeys {
         LedgerKeys {
-            partition: mac_key(&self.fixed, "partition", ""),
             token: mac_key(&self.fixed, "token", ""),
         }
     }
@@ -199,7 +200,6 @@ impl Keyring {
 
 /// Keys that are the same for every business.
 pub struct LedgerKeys {
-    partition: hmac::Key,
     token: hmac::Key,
 }
 
@@ -210,21 +210,6 @@ impl fmt::Debug for LedgerKeys {
 }
 
 impl LedgerKeys {
-    /// The partition of a subject: 1 to [`SUBJECT_PARTITIONS`], for ever.
-    pub fn partition(&self, business: &BusinessId, address: &Address) -> u16 {
-        let mut context = hmac::Context::with_key(&self.partition);
-        context.update(business.as_str().as_bytes());
-        context.update(&[0]);
-        update_with(&mut context, address.key());
-        let tag = context.sign();
-        let number = tag
-            .as_ref()
-            .iter()
-            .take(8)
-            .fold(0_u64, |n, byte| (n << 8) | u64::from(*byte));
-        1 + u16::try_from(number % u64::from(SUBJECT_PARTITIONS)).expect("a remainder is small")
-    }
-
     /// Authenticates what leaves us and comes back: consistency and page tokens.
     pub fn token_mac(&self, bytes: &[u8]) -> [u8; 16] {
         cut(hmac::sign(&self.token, bytes).as_ref())
@@ -260,15 +245,35 @@ pub struct Place<'a> {
 }
 
 impl BusinessKeys {
-    /// The keyed hash of an address. A rotation wraps: `key_n = PRF(K_n, key_{n-1})`, so that it
-    /// can be carried out for erased people too, whose number nobody has any more.
-    pub fn subject_key(&self, address: &Address) -> SubjectKey {
+    /// Where the facts of an address lie: their partition, 1 to [`SUBJECT_PARTITIONS`], and their key.
+    ///
+    /// Both from one keyed hash, since every check needs them. A rotation wraps the key:
+    /// `key_n = PRF(K_n, key_{n-1})`, so that it can be carried out for erased people too, whose number
+    /// nobody has any more. The partition comes from the other half of the innermost hash and never
+    /// moves.
+    pub fn subject(&self, address: &Address) -> (u16, SubjectKey) {
         let mut keys = self.subject.iter();
         let first = keys.next().expect("a keyring holds at least one key");
         let mut context = hmac::Context::with_key(first);
         update_with(&mut context, address.key());
-        let inner = cut(context.sign().as_ref());
-        SubjectKey(keys.fold(inner, |inner, key| cut(hmac::sign(key, &inner).as_ref())))
+        let tag = context.sign();
+        let (inner, rest) = tag
+            .as_ref()
+            .split_first_chunk::<16>()
+            .expect("a tag of HMAC-SHA-256 has 32 bytes");
+        let number = rest
+            .iter()
+            .take(8)
+            .fold(0_u64, |n, byte| (n << 8) | u64::from(*byte));
+        let partition = 1 + u16::try_from(number % u64::from(SUBJECT_PARTITIONS))
+            .expect("a remainder is small");
+        let key = keys.fold(*inner, |inner, key| cut(hmac::sign(key, &inner).as_ref()));
+        (partition, SubjectKey(key))
+    }
+
+    /// The key alone.
+    pub fn subject_key(&self, address: &Address) -> SubjectKey {
+        self.subject(address).1
     }
 
     /// Number of the key that new values are made under.
@@ -413,10 +418,9 @@ mod tests {
     #[test]
     fn all_spellings_of_a_number_have_one_key_and_partition() {
         let keyring = Keyring::generate();
-        let (keys, ledger) = (keyring.business_keys(&acme()), keyring.ledger_keys());
+        let keys = keyring.business_keys(&acme());
         let (a, b) = (phone("+5511987654321"), phone("+551187654321"));
-        assert_eq!(keys.subject_key(&a), keys.subject_key(&b));
-        assert_eq!(ledger.partition(&acme(), &a), ledger.partition(&acme(), &b));
+        assert_eq!(keys.subject(&a), keys.subject(&b));
         assert_ne!(
             keys.subject_key(&a),
             keys.subject_key(&phone("+5511987654322"))
@@ -452,8 +456,8 @@ mod tests {
         let second = mac_key(&after.numbered[&2], "subject", "acme");
         assert_eq!(new.0, cut(hmac::sign(&second, &old.0).as_ref()));
         assert_eq!(
-            before.ledger_keys().partition(&acme(), &address),
-            after.ledger_keys().partition(&acme(), &address)
+            before.business_keys(&acme()).subject(&address).0,
+            after.business_keys(&acme()).subject(&address).0
         );
         assert_eq!(before.check_value(), after.check_value());
         let sealed = before.business_keys(&acme()).seal(PLACE, b"evidence");
@@ -502,9 +506,9 @@ mod tests {
 
     #[test]
     fn every_partition_is_within_its_range_and_most_are_used() {
-        let ledger = Keyring::generate().ledger_keys();
+        let keys = Keyring::generate().business_keys(&acme());
         let used: std::collections::BTreeSet<u16> = (0..2_000)
-            .map(|n| ledger.partition(&acme(), &phone(&format!("+49151{:08}", n))))
+            .map(|n| keys.subject(&phone(&format!("+49151{:08}", n))).0)
             .collect();
         assert!(
             used.iter()

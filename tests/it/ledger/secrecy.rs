@@ -69,13 +69,11 @@ pub async fn a_number_in_the_clear_would_be_found(store: &Store) {
 fn sealed(keyring: &Keyring, person: &mut Person, number: &str) -> Draft {
     let keys = keyring.business_keys(&person.subject.business);
     let address = Address::from_phone_number(number).unwrap();
-    let key = keys.subject_key(&address).0;
-    let business = person.subject.business.clone();
-    let partition = Partition(keyring.ledger_keys().partition(&business, &address));
+    let (partition, key) = keys.subject(&address);
     person.subject = SubjectRef {
-        business,
-        partition,
-        key,
+        business: person.subject.business.clone(),
+        partition: Partition(partition),
+        key: key.0,
     };
     if person.events.is_empty() {
         person.id = SubjectId(Uuid::new_v4());

@@ -408,7 +408,9 @@ impl FactsCache {
                 .is_some_and(|entry| entry.epoch == self.history.current() && entry.as_of >= offset)
     }
 
-    fn finished(&self, partition: Partition) -> Offset {
+    /// Facts that are looked at from now on hold every event of the partition up to here that concerns
+    /// them.
+    pub fn finished(&self, partition: Partition) -> Offset {
         Offset(self.finished[usize::from(partition.0)].load(Ordering::Acquire))
     }
 

@@ -79,6 +79,8 @@ impl Consents {
         let compiled = self.compiled_for(asked).await?;
         let question = resolve_question(&compiled, asked)?;
         let subject = self.subject_ref(&asked.business, &compiled.keys, address);
+        // Before the facts are looked at: what was dropped by then is in them, if it concerns them.
+        let finished = self.0.cache.finished(subject.partition);
         let entry = self.fresh_entry(asked, &subject).await?;
         let question = question.about(address);
         let activity = self
@@ -93,7 +95,17 @@ impl Consents {
             valid_until,
             valid_for,
             policy_version: Arc::clone(compiled.rules.version()),
-            token: self.token_of(&[(entry.partition, entry.as_of)]),
+            token: self.0.tokens.of_check(
+                Position {
+                    partition: entry.partition,
+                    // As much as is true of the answer, and most checks of a partition say the same.
+                    offset: entry.as_of.max(finished),
+                },
+                Position {
+                    partition: SYSTEM,
+                    offset: self.0.catalog.applied(),
+                },
+            ),
             decision_id: new_id(at),
         })
     }

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::keys::LedgerKeys;
+use crate::keys::{LedgerKeys, SUBJECT_PARTITIONS};
 use crate::ledger::{Offset, Partition, Position};
 
 const VERSION: u8 = 1;
@@ -22,6 +23,14 @@ const MAX_TEXT: usize = 2_048;
 pub struct Tokens {
     keys: Arc<LedgerKeys>,
     ledger_id: String,
+    /// Of each partition the token that was made last: most checks of a partition want the same.
+    latest: Box<[ArcSwapOption<Made>]>,
+}
+
+#[derive(Debug)]
+struct Made {
+    positions: [Position; 2],
+    token: String,
 }
 
 /// The text is no token of this ledger.
@@ -31,7 +40,31 @@ pub struct Foreign;
 
 impl Tokens {
     pub fn new(keys: Arc<LedgerKeys>, ledger_id: String) -> Self {
-        Self { keys, ledger_id }
+        let partitions = 0..=SUBJECT_PARTITIONS;
+        Self {
+            keys,
+            ledger_id,
+            latest: partitions.map(|_| ArcSwapOption::empty()).collect(),
+        }
+    }
+
+    /// A token for one subject's partition and the system's, as a check wants it.
+    pub fn of_check(&self, subject: Position, system: Position) -> String {
+        let positions = [system, subject];
+        let Some(latest) = self.latest.get(usize::from(subject.partition.0)) else {
+            return self.make(&positions);
+        };
+        if let Some(made) = latest.load().as_ref()
+            && made.positions == positions
+        {
+            return made.token.clone();
+        }
+        let token = self.make(&positions);
+        latest.store(Some(Arc::new(Made {
+            positions,
+            token: token.clone(),
+        })));
+        token
     }
 
     /// A token that proves these positions.
@@ -93,6 +126,20 @@ mod tests {
         Position {
             partition: Partition(partition),
             offset: Offset(offset),
+        }
+    }
+
+    #[test]
+    fn a_check_s_token_proves_its_own_positions_whatever_was_asked_before() {
+        let keyring = Keyring::generate();
+        let tokens = Tokens::new(Arc::new(keyring.ledger_keys()), "a".into());
+        for (offset, system) in [(7, 1), (7, 1), (8, 1), (8, 2), (7, 1)] {
+            for partition in [1, 64] {
+                let (subject, system) = (position(partition, offset), position(0, system));
+                let token = tokens.of_check(subject, system);
+                assert_eq!(token, tokens.make(&[system, subject]));
+                assert_eq!(tokens.read(&token), Ok(vec![system, subject]));
+            }
         }
     }
 

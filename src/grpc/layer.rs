@@ -89,6 +89,13 @@ pub(super) async fn read<T>(
     deadline: Deadline,
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
+    let mut call = std::pin::pin!(call);
+    // What is in memory is answered at once: no timer is made for it.
+    if let Poll::Ready(answer) =
+        std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await
+    {
+        return answer;
+    }
     tokio::select! {
         biased;
         answer = call => answer,
@@ -147,7 +154,17 @@ fn write_telling<'a, T: Send + 'static>(
 
 /// Observes every call.
 #[derive(Debug, Clone)]
-pub struct CallLayer {
+pub struct CallLayer(Arc<Shared>);
+
+impl CallLayer {
+    pub fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+/// What all calls share.
+#[derive(Debug)]
+pub struct Shared {
     pub rpcs: Rpcs,
     pub clock: Arc<dyn Clock>,
     /// Writes that have begun: a shutdown waits for them.
@@ -164,7 +181,7 @@ impl<S> Layer<S> for CallLayer {
     fn layer(&self, inner: S) -> Call<S> {
         Call {
             inner,
-            shared: self.clone(),
+            shared: Arc::clone(&self.0),
         }
     }
 }
@@ -173,7 +190,7 @@ impl<S> Layer<S> for CallLayer {
 #[derive(Debug, Clone)]
 pub struct Call<S> {
     inner: S,
-    shared: CallLayer,
+    shared: Arc<Shared>,
 }
 
 impl<S, Out> Service<Request<Body>> for Call<S>
@@ -191,31 +208,25 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let CallLayer {
-            rpcs,
-            clock,
-            writes,
-            stop,
-            max_message_size,
-        } = self.shared.clone();
-        let started = clock.steady();
-        let method = rpcs.method(request.uri().path());
+        let shared = Arc::clone(&self.shared);
+        let started = shared.clock.steady();
+        let method = shared.rpcs.method(request.uri().path());
         let endless = request.uri().path().starts_with(INFRASTRUCTURE);
-        let end = endless.then(|| stop.clone().cancelled_owned());
+        let end = endless.then(|| shared.stop.clone().cancelled_owned());
         if endless {
+            let stop = shared.stop.clone();
             request = request.map(|body| Body::new(Until::new(body, stop)));
         }
-        let span = rpcs.span(method, request.headers());
-        let deadline = Deadline::from_headers(request.headers(), writes);
+        let span = shared.rpcs.span(method, request.headers(), started);
+        let deadline = Deadline::from_headers(request.headers(), shared.writes.clone());
         request.extensions_mut().insert(deadline);
         let call = self.inner.call(request).instrument(span.clone());
         Box::pin(async move {
             let mut response = call.await?;
-            translate(response.headers_mut(), max_message_size);
+            translate(response.headers_mut(), shared.max_message_size);
             let code = code_of(response.headers());
             let observed = Observed {
-                rpcs,
-                clock,
+                shared,
                 method,
                 span,
                 started,
@@ -285,8 +296,7 @@ fn code_of(headers: &HeaderMap) -> Option<i32> {
 /// One call until its end.
 #[derive(Debug)]
 struct Observed {
-    rpcs: Rpcs,
-    clock: Arc<dyn Clock>,
+    shared: Arc<Shared>,
     method: crate::telemetry::Method,
     span: tracing::Span,
     started: Duration,
@@ -297,8 +307,9 @@ struct Observed {
 impl Observed {
     fn finish(&mut self, code: i32) {
         if std::mem::take(&mut self.open) {
-            let took = self.clock.steady().saturating_sub(self.started);
-            self.rpcs.finish(self.method, &self.span, code, took);
+            let Shared { rpcs, clock, .. } = self.shared.as_ref();
+            let took = clock.steady().saturating_sub(self.started);
+            rpcs.finish(self.method, &self.span, code, took);
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod catalog_service;
 pub mod codec;
 pub mod consent_service;
 pub mod convert;
+mod front;
 mod health;
 pub mod layer;
 pub mod ledger_service;
@@ -26,10 +27,11 @@ use tower::layer::util::{Identity, Stack};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::consents::Consents;
-use crate::telemetry::{Metrics, Rpcs};
+use crate::telemetry::{Metrics, Rpcs, Sampling};
 use catalog_service::CatalogService;
 use consent_service::ConsentService;
-use layer::CallLayer;
+use front::FrontLayer;
+use layer::{CallLayer, Shared};
 use ledger_service::LedgerService;
 use proto::catalog_service_server::CatalogServiceServer;
 use proto::consent_service_server::ConsentServiceServer;
@@ -46,8 +48,12 @@ pub fn router(
     metrics: &Metrics,
     writes: &TaskTracker,
     stop: &CancellationToken,
-) -> Router<Stack<CallLayer, Identity>> {
-    let rpcs = Rpcs::new(metrics, methods().iter().map(String::as_str));
+) -> Router<Stack<FrontLayer, Stack<CallLayer, Identity>>> {
+    let sampling = match config.otlp_endpoint {
+        Some(_) => Sampling::Share(config.trace_sample_ratio.get()),
+        None => Sampling::All,
+    };
+    let rpcs = Rpcs::new(metrics, sampling, methods().iter().map(String::as_str));
     let mut server = Server::builder()
         .max_concurrent_streams(config.max_concurrent_streams)
         .http2_max_header_list_size(u32_of(config.max_header_list_size.0))
@@ -57,24 +63,27 @@ pub fn router(
             .max_connection_age(age)
             .max_connection_age_grace(config.shutdown_grace);
     }
+    let limit = usize::try_from(config.max_message_size.0).unwrap_or(usize::MAX);
+    let consent = ConsentServiceServer::new(ConsentService::new(consents.clone()));
+    let consent = consent.max_decoding_message_size(limit);
     server
-        .layer(CallLayer {
+        .layer(CallLayer::new(Shared {
             rpcs,
             clock: Arc::clone(clock),
             writes: writes.clone(),
             stop: stop.clone(),
             max_message_size: config.max_message_size.0,
-        })
+        }))
+        .layer(FrontLayer(consent))
         .add_routes(routes(config, consents, health))
 }
 
+/// Everything but `ConsentService`, which is in front.
 fn routes(config: &Config, consents: &Consents, health: &Health) -> Routes {
     let limit = usize::try_from(config.max_message_size.0).unwrap_or(usize::MAX);
-    let consent = ConsentServiceServer::new(ConsentService::new(consents.clone()));
     let catalog = CatalogServiceServer::new(CatalogService::new(Arc::clone(consents.catalog())));
     let ledger = LedgerServiceServer::new(LedgerService);
-    let mut routes = Routes::new(consent.max_decoding_message_size(limit))
-        .add_service(catalog.max_decoding_message_size(limit))
+    let mut routes = Routes::new(catalog.max_decoding_message_size(limit))
         .add_service(ledger.max_decoding_message_size(limit))
         .add_service(health.service());
     if config.reflection {

@@ -7,9 +7,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::noop::NoopMeterProvider;
 use opentelemetry::metrics::{
@@ -39,14 +40,15 @@ struct Instruments {
     ledger: Histogram<f64>,
     ledger_series: [[OnceLock<BoundHistogram<f64>>; Outcome::COUNT]; LedgerOperation::COUNT],
     decisions: Counter<u64>,
-    decision_series: RwLock<Decisions>,
+    /// Swapped whole when a kind is seen for the first time: checks take no lock.
+    decision_series: ArcSwap<Decisions>,
     delivery_failures: Counter<u64>,
     delivery_alarms: Counter<u64>,
 }
 
 /// By decision and reason. Bounded by what the domain can answer.
 type Decisions =
-    HashMap<(&'static str, &'static str), BoundCounter<u64>, foldhash::fast::RandomState>;
+    HashMap<(&'static str, &'static str), Arc<BoundCounter<u64>>, foldhash::fast::RandomState>;
 
 /// What is done to the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,7 +180,7 @@ impl Metrics {
             ),
             ledger_series: Default::default(),
             decisions: counter(names::DECISIONS, "{decision}", "Answers given"),
-            decision_series: RwLock::default(),
+            decision_series: ArcSwap::default(),
             delivery_failures: counter(
                 names::DELIVERY_FAILURES,
                 "{report}",
@@ -271,32 +273,22 @@ impl Metrics {
         if !self.0.enabled {
             return;
         }
-        let known = self
-            .0
-            .decision_series
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(series) = known.get(&(decision, reason)) {
+        let kind = (decision, reason);
+        if let Some(series) = self.0.decision_series.load().get(&kind) {
             series.add(count);
             return;
         }
-        drop(known);
-        let mut known = self
-            .0
-            .decision_series
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let bind = || {
-            let attributes = [
-                KeyValue::new(names::DECISION, decision),
-                KeyValue::new(names::REASON, reason),
-            ];
-            self.0.decisions.bind(&attributes)
-        };
-        known
-            .entry((decision, reason))
-            .or_insert_with(bind)
-            .add(count);
+        let attributes = [
+            KeyValue::new(names::DECISION, decision),
+            KeyValue::new(names::REASON, reason),
+        ];
+        let series = Arc::new(self.0.decisions.bind(&attributes));
+        series.add(count);
+        self.0.decision_series.rcu(|known| {
+            let mut known = Decisions::clone(known);
+            known.insert(kind, Arc::clone(&series));
+            known
+        });
     }
 
     /// Counts a failed delivery. Both names come from the tables of the domain, hence `'static`.
@@ -462,7 +454,7 @@ mod tests {
         metrics.decisions("ALLOW", "OPTED_IN", 1);
         metrics.ledger(LedgerOperation::Heads, Outcome::Error, Duration::ZERO);
 
-        assert!(metrics.0.decision_series.read().unwrap().is_empty());
+        assert!(metrics.0.decision_series.load().is_empty());
         assert!(
             metrics
                 .0

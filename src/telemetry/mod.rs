@@ -38,7 +38,7 @@ use crate::config::{Config, Endpoint, LogFormat};
 
 pub use coherence::WaitEnded;
 pub use metrics::{CacheFill, LedgerOperation, Metrics, Outcome};
-pub use rpc::{Method, Rpcs, parent_context};
+pub use rpc::{Method, Rpcs, Sampling, parent_context};
 
 /// Libraries that write what they are given into lines of their own, numbers included. No filter
 /// gets these lines to see the light.
@@ -159,8 +159,8 @@ impl Export {
             .with_interval(config.metrics_interval)
             .build();
 
-        let sampler =
-            Sampler::parent_based(Sampler::TraceIdRatioBased(config.trace_sample_ratio.get()));
+        // The share is drawn before a span is made ([`Sampling`]): those that are made are wanted.
+        let sampler = Sampler::parent_based(Sampler::AlwaysOn);
         let resource = resource(config);
         Ok(Self {
             traces: SdkTracerProvider::builder()

@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use opentelemetry::metrics::{BoundCounter, BoundHistogram};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
@@ -44,6 +45,9 @@ const CODES: [&str; 17] = [
 ];
 const UNKNOWN: usize = 2;
 
+/// The header of the W3C trace context that names a caller's span.
+const TRACEPARENT: &str = "traceparent";
+
 /// The codes that say that the server is at fault, as the semantic conventions for gRPC list them.
 const SERVER_ERRORS: [&str; 6] = [
     "UNKNOWN",
@@ -54,12 +58,51 @@ const SERVER_ERRORS: [&str; 6] = [
     "DATA_LOSS",
 ];
 
+/// Which calls get a span. Decided before one is made: a span that nobody collects costs as much as a
+/// check.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sampling {
+    /// Every call. Where no traces are collected a span is free, unless the log shows it.
+    All,
+    /// Those whose caller's trace is sampled, and of calls without a trace this share.
+    Share(f64),
+}
+
+impl Sampling {
+    /// `drawn` is different for each call.
+    fn takes(self, headers: &HeaderMap, drawn: u64) -> bool {
+        let Self::Share(share) = self else {
+            return true;
+        };
+        if headers.contains_key(TRACEPARENT) {
+            let parent = parent_context(headers);
+            let parent = parent.span().span_context().clone();
+            if parent.is_valid() {
+                return parent.is_sampled();
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+        let unit = (mixed(drawn) >> 11) as f64 / (1_u64 << 53) as f64;
+        unit < share
+    }
+}
+
+/// Spreads numbers that follow one another over all 64 bits (Steele, Lea, Flood: "Fast splittable
+/// pseudorandom number generators", 2014).
+fn mixed(number: u64) -> u64 {
+    let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
 /// Observes calls. Cheap to clone.
 #[derive(Clone)]
 pub struct Rpcs(Arc<Inner>);
 
 struct Inner {
     metrics: Metrics,
+    sampling: Sampling,
     /// The first is for calls to methods that do not exist.
     methods: Vec<Observed>,
     by_name: HashMap<String, Method, foldhash::fast::RandomState>,
@@ -86,7 +129,11 @@ pub struct Method(usize);
 impl Rpcs {
     /// `methods` are service and method without a leading slash:
     /// `consentgate.v1.ConsentService/CheckConsent`.
-    pub fn new<'a>(metrics: &Metrics, methods: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn new<'a>(
+        metrics: &Metrics,
+        sampling: Sampling,
+        methods: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         let methods: Vec<Observed> = [OTHER]
             .into_iter()
             .chain(methods)
@@ -98,6 +145,7 @@ impl Rpcs {
             .collect();
         Self(Arc::new(Inner {
             metrics: metrics.clone(),
+            sampling,
             methods,
             by_name,
         }))
@@ -110,8 +158,13 @@ impl Rpcs {
     }
 
     /// A span for a call, child of the caller's if its headers name one. Disabled, and then free,
-    /// unless traces are collected or the log filter asks for it.
-    pub fn span(&self, method: Method, headers: &HeaderMap) -> Span {
+    /// unless traces are collected and this call is sampled, or the log filter asks for it. `started`
+    /// is when the call began, on a clock that tells calls apart.
+    pub fn span(&self, method: Method, headers: &HeaderMap, started: Duration) -> Span {
+        let drawn = u64::try_from(started.as_nanos()).unwrap_or(0);
+        if !self.0.sampling.takes(headers, drawn) {
+            return Span::none();
+        }
         let name = self.0.methods[method.0].name.as_str();
         let span = tracing::debug_span!(
             target: RPC_TARGET,
@@ -194,7 +247,7 @@ impl Extractor for Headers<'_> {
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry::trace::{Status, TraceContextExt, TracerProvider};
+    use opentelemetry::trace::{Status, TracerProvider};
     use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 
     use super::*;
@@ -215,7 +268,7 @@ mod tests {
     #[test]
     fn calls_are_counted_by_method_and_code() {
         let recorded = Recorded::new();
-        let rpcs = Rpcs::new(&recorded.metrics, [CHECK]);
+        let rpcs = Rpcs::new(&recorded.metrics, Sampling::All, [CHECK]);
         let check = rpcs.method("/consentgate.v1.ConsentService/CheckConsent");
 
         for code in [0, 0, 3, 14] {
@@ -241,7 +294,7 @@ mod tests {
     #[test]
     fn a_path_of_the_callers_choice_is_never_a_series() {
         let recorded = Recorded::new();
-        let rpcs = Rpcs::new(&recorded.metrics, [CHECK]);
+        let rpcs = Rpcs::new(&recorded.metrics, Sampling::All, [CHECK]);
         for path in [
             "/+5511987654321",
             "",
@@ -314,11 +367,11 @@ mod tests {
             Some(provider.tracer("test")),
         )
         .unwrap();
-        let rpcs = Rpcs::new(&Metrics::disabled(), [CHECK]);
+        let rpcs = Rpcs::new(&Metrics::disabled(), Sampling::All, [CHECK]);
 
         tracing::subscriber::with_default(subscriber, || {
             let method = rpcs.method(CHECK);
-            let span = rpcs.span(method, &headers(&[("traceparent", PARENT)]));
+            let span = rpcs.span(method, &headers(&[("traceparent", PARENT)]), Duration::ZERO);
             rpcs.finish(method, &span, 13, Duration::ZERO);
         });
 
@@ -348,12 +401,34 @@ mod tests {
     }
 
     #[test]
+    fn of_calls_without_a_trace_the_share_is_sampled_and_else_the_caller_decides() {
+        let none = HeaderMap::new();
+        let count = |share: f64| {
+            let drawn = (0..10_000).map(|n| n * 1_000);
+            drawn
+                .filter(|drawn| Sampling::Share(share).takes(&none, *drawn))
+                .count()
+        };
+        assert_eq!((count(0.0), count(1.0)), (0, 10_000));
+        assert!((400..600).contains(&count(0.05)), "{}", count(0.05));
+        let unsampled = PARENT.replace("-01", "-00");
+        for drawn in 0..100 {
+            let takes = |share: f64, parent: &str| {
+                Sampling::Share(share).takes(&headers(&[("traceparent", parent)]), drawn)
+            };
+            assert!(takes(0.0, PARENT));
+            assert!(!takes(1.0, &unsampled));
+            assert!(takes(1.0, "nonsense") && !takes(0.0, "nonsense"));
+        }
+    }
+
+    #[test]
     fn without_a_collector_a_call_has_no_span() {
         let subscriber = subscriber(&Config::default(), std::io::sink, false, None).unwrap();
-        let rpcs = Rpcs::new(&Metrics::disabled(), [CHECK]);
+        let rpcs = Rpcs::new(&Metrics::disabled(), Sampling::All, [CHECK]);
         tracing::subscriber::with_default(subscriber, || {
             assert!(
-                rpcs.span(rpcs.method(CHECK), &HeaderMap::new())
+                rpcs.span(rpcs.method(CHECK), &HeaderMap::new(), Duration::ZERO)
                     .is_disabled()
             );
         });

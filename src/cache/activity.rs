@@ -18,17 +18,23 @@ use std::time::Duration;
 
 use moka::ops::compute::Op;
 use moka::sync::Cache;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::PARTITIONS;
+use super::{Limits, PARTITIONS};
 use crate::clock::Clock;
 use crate::domain::activity::{Activity, SERVICE_WINDOW, Sent, Wanted};
 use crate::domain::id::{EventId, SenderId};
 use crate::domain::time::Timestamp;
 use crate::ledger::activity::ActivityStore;
 use crate::ledger::{Error, Partition, SubjectRef};
+use crate::telemetry::{Metrics, Shed};
 
 /// For how long sends may be used from before they were read.
 pub const SENDS_HOLD: Duration = Duration::from_secs(1);
+
+/// How many reads are under way at a time. The others wait, as misses of facts do, so that records and
+/// opt-outs find a connection.
+const AT_ONCE: usize = 4;
 
 /// Activity of subjects by their keyed hash.
 #[derive(Debug)]
@@ -37,7 +43,10 @@ pub struct ActivityCache {
     /// Per partition: how many reports ended here.
     reports: Box<[AtomicU64]>,
     store: Arc<dyn ActivityStore>,
+    places: Semaphore,
+    patience: Option<Duration>,
     clock: Arc<dyn Clock>,
+    metrics: Metrics,
 }
 
 /// What is known of one subject.
@@ -67,17 +76,25 @@ struct Found {
 }
 
 impl ActivityCache {
-    /// An empty cache of at most `capacity_bytes`.
-    pub fn new(store: Arc<dyn ActivityStore>, clock: Arc<dyn Clock>, capacity_bytes: u64) -> Self {
+    /// An empty cache.
+    pub fn new(
+        store: Arc<dyn ActivityStore>,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        metrics: Metrics,
+    ) -> Self {
         let entries = Cache::builder()
-            .max_capacity(capacity_bytes)
+            .max_capacity(limits.bytes)
             .weigher(|_, entry: &Arc<Entry>| entry.weight())
             .build_with_hasher(foldhash::fast::RandomState::default());
         Self {
             entries,
             reports: (0..PARTITIONS).map(|_| AtomicU64::new(0)).collect(),
             store,
+            places: Semaphore::new(AT_ONCE),
+            patience: limits.patience,
             clock,
+            metrics,
         }
     }
 
@@ -92,7 +109,7 @@ impl ActivityCache {
         wanted: Wanted<'_>,
         at: Timestamp,
         is_over_cap: impl Fn(usize, &Activity) -> bool + Send,
-    ) -> Result<Vec<Arc<Activity>>, Error> {
+    ) -> Result<Vec<Arc<Activity>>, super::Error> {
         if wanted.is_nothing() {
             return Ok(vec![Arc::default(); subjects.len()]);
         }
@@ -159,7 +176,8 @@ impl ActivityCache {
         subjects: &[SubjectRef],
         wanted: Wanted<'_>,
         at: Timestamp,
-    ) -> Result<Vec<Found>, Error> {
+    ) -> Result<Vec<Found>, super::Error> {
+        let _place = self.place().await?;
         let read_at = self.clock.steady();
         let before: Vec<u64> = subjects
             .iter()
@@ -186,6 +204,20 @@ impl ActivityCache {
                 Found { window, sends }
             })
             .collect())
+    }
+
+    /// A place among the reads that are under way, until it is dropped.
+    async fn place(&self) -> Result<Option<SemaphorePermit<'_>>, super::Error> {
+        let Some(patience) = self.patience else {
+            return Ok(None);
+        };
+        match tokio::time::timeout(patience, self.places.acquire()).await {
+            Ok(Ok(place)) => Ok(Some(place)),
+            Ok(Err(_)) | Err(_) => {
+                self.metrics.shed(Shed::Cold);
+                Err(super::Error::Crowded)
+            }
+        }
     }
 
     /// Keeps what was read, an open window and sends, unless a report ended since `before` was taken

@@ -3,21 +3,36 @@
 //! A check joins the *next* statement to be sent, never one in flight, so what it gets was read after
 //! it asked. While few ask, each is sent at once; while many do, those who come meanwhile share the
 //! next one, each subject once.
+//!
+//! Whoever waits too long for its statement to be sent is refused, and so is whoever comes while
+//! others have waited that long: a slow database fails the checks that need it, soon and for itself,
+//! and those that are answered from memory not at all.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::Entry;
+use super::{Entry, Error};
 use crate::ledger::{self, Ledger, SubjectRef};
 
 /// How many statements are under way at a time.
 const AT_ONCE: usize = 4;
 /// How many subjects one statement asks for at most, unless a single call wants more.
 const MOST: usize = 512;
+/// How many subjects wait or are read at a time, over all calls; a single call may always want more.
+/// Each takes some hundred bytes.
+const MOST_WAITING: usize = 100_000;
 
-type Answer = Option<Result<Arc<Vec<Arc<Entry>>>, Arc<ledger::Error>>>;
+/// How far a statement is.
+#[derive(Debug, Clone)]
+enum Progress {
+    Waiting,
+    Sent,
+    Done(Result<Arc<Vec<Arc<Entry>>>, Arc<ledger::Error>>),
+}
 
 /// Whoever loads facts from the ledger.
 #[derive(Debug, Clone)]
@@ -26,6 +41,8 @@ pub(super) struct Gatherer(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     ledger: Arc<dyn Ledger>,
+    /// How long a subject may wait until its statement is sent. `None`: as long as it takes.
+    patience: Option<Duration>,
     state: Mutex<State>,
 }
 
@@ -33,58 +50,104 @@ struct Shared {
 struct State {
     waiting: VecDeque<Batch>,
     running: usize,
+    /// Subjects that callers wait for.
+    subjects: usize,
 }
 
 #[derive(Debug)]
 struct Batch {
     subjects: Vec<SubjectRef>,
     places: HashMap<[u8; 16], usize, foldhash::fast::RandomState>,
-    answer: watch::Sender<Answer>,
+    begun: Instant,
+    progress: watch::Sender<Progress>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Subjects that a caller waits for.
+struct Counted<'a> {
+    of: &'a Shared,
+    subjects: usize,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.of.lock().subjects -= self.subjects;
+    }
 }
 
 impl Gatherer {
-    pub(super) fn new(ledger: Arc<dyn Ledger>) -> Self {
+    pub(super) fn new(ledger: Arc<dyn Ledger>, patience: Option<Duration>) -> Self {
         Self(Arc::new(Shared {
             ledger,
+            patience,
             state: Mutex::default(),
         }))
     }
 
     /// What the ledger knows of these subjects, in their order, read after this was called.
-    pub(super) async fn load(
-        &self,
-        subjects: &[SubjectRef],
-    ) -> Result<Vec<Arc<Entry>>, ledger::Error> {
+    pub(super) async fn load(&self, subjects: &[SubjectRef]) -> Result<Vec<Arc<Entry>>, Error> {
+        let _counted = self.count(subjects.len())?;
+        let ledger = self.0.ledger.as_ref();
         if subjects.len() > MOST {
-            return read(self.0.ledger.as_ref(), subjects).await;
+            return Ok(read(ledger, subjects).await?);
         }
-        let (places, mut answer) = self.join(subjects);
+        let (places, mut progress) = self.join(subjects)?;
+        if let Some(patience) = self.0.patience {
+            let sent = progress.wait_for(|progress| !matches!(progress, Progress::Waiting));
+            if tokio::time::timeout(patience, sent).await.is_err() {
+                return Err(Error::Crowded);
+            }
+        }
+        let done = progress.wait_for(|progress| matches!(progress, Progress::Done(_)));
         // No answer at all: whoever ran the statement is gone with its runtime.
-        let answered = answer
-            .wait_for(Option::is_some)
-            .await
-            .map(|answer| answer.clone());
-        match answered.ok().flatten() {
-            Some(Ok(entries)) => Ok(places
+        let Ok(Progress::Done(answered)) = done.await.map(|progress| progress.clone()) else {
+            return Ok(read(ledger, subjects).await?);
+        };
+        match answered {
+            Ok(entries) => Ok(places
                 .iter()
                 .map(|place| Arc::clone(&entries[*place]))
                 .collect()),
             // One person's corrupt row is no other person's trouble.
-            Some(Err(error)) if error.is_corrupt() => read(self.0.ledger.as_ref(), subjects).await,
-            Some(Err(error)) => Err(ledger::Error::shared(error)),
-            None => read(self.0.ledger.as_ref(), subjects).await,
+            Err(error) if error.is_corrupt() => Ok(read(ledger, subjects).await?),
+            Err(error) => Err(ledger::Error::shared(error).into()),
         }
     }
 
-    fn join(&self, subjects: &[SubjectRef]) -> (Vec<usize>, watch::Receiver<Answer>) {
-        let mut state = self.0.state.lock().expect("no holder of this lock panics");
+    /// Counts subjects until they are read, or says that there are too many.
+    fn count(&self, subjects: usize) -> Result<Counted<'_>, Error> {
+        let mut state = self.0.lock();
+        if state.subjects > 0 && state.subjects + subjects > MOST_WAITING {
+            return Err(Error::Crowded);
+        }
+        state.subjects += subjects;
+        Ok(Counted {
+            of: &self.0,
+            subjects,
+        })
+    }
+
+    fn join(
+        &self,
+        subjects: &[SubjectRef],
+    ) -> Result<(Vec<usize>, watch::Receiver<Progress>), Error> {
+        let mut state = self.0.lock();
+        let oldest = state.waiting.front().map(|batch| batch.begun.elapsed());
+        if oldest.is_some_and(|waits| self.0.patience.is_some_and(|patience| waits > patience)) {
+            return Err(Error::Crowded);
+        }
         let fits = |batch: &Batch| batch.subjects.len() + subjects.len() <= MOST;
         if !state.waiting.back().is_some_and(fits) {
             state.waiting.push_back(Batch::new());
         }
         let batch = state.waiting.back_mut().expect("one was pushed");
         let places = subjects.iter().map(|subject| batch.add(subject)).collect();
-        let answer = batch.answer.subscribe();
+        let progress = batch.progress.subscribe();
         if state.running < AT_ONCE
             && let Some(batch) = state.waiting.pop_front()
         {
@@ -92,13 +155,17 @@ impl Gatherer {
             drop(state);
             tokio::spawn(run(self.clone(), batch));
         }
-        (places, answer)
+        Ok((places, progress))
     }
 
-    /// The next one to be sent, or the end of a place among those under way.
+    /// The next one to be sent, or the end of a place among those under way. What nobody waits for
+    /// any more is left out.
     fn next(&self) -> Option<Batch> {
-        let mut state = self.0.state.lock().expect("no holder of this lock panics");
-        let next = state.waiting.pop_front();
+        let mut state = self.0.lock();
+        let mut next = state.waiting.pop_front();
+        while next.as_ref().is_some_and(Batch::is_abandoned) {
+            next = state.waiting.pop_front();
+        }
         if next.is_none() {
             state.running -= 1;
         }
@@ -111,8 +178,13 @@ impl Batch {
         Self {
             subjects: Vec::new(),
             places: HashMap::default(),
-            answer: watch::Sender::new(None),
+            begun: Instant::now(),
+            progress: watch::Sender::new(Progress::Waiting),
         }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.progress.receiver_count() == 0
     }
 
     fn add(&mut self, subject: &SubjectRef) -> usize {
@@ -128,10 +200,10 @@ impl Batch {
 async fn run(gatherer: Gatherer, batch: Batch) {
     let mut next = Some(batch);
     while let Some(batch) = next {
+        batch.progress.send_replace(Progress::Sent);
         let read = read(gatherer.0.ledger.as_ref(), &batch.subjects).await;
-        batch
-            .answer
-            .send_replace(Some(read.map(Arc::new).map_err(Arc::new)));
+        let done = Progress::Done(read.map(Arc::new).map_err(Arc::new));
+        batch.progress.send_replace(done);
         next = gatherer.next();
     }
 }

@@ -27,6 +27,7 @@ pub mod lease;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use moka::ops::compute::Op;
 use moka::sync::Cache;
@@ -39,7 +40,7 @@ use crate::ledger::{
     self, Epoch, History, Ledger, Loaded, Offset, Partition, Position, SYSTEM, SubjectRef,
     Timeline, Version,
 };
-use crate::telemetry::{CacheFill, Metrics};
+use crate::telemetry::{CacheFill, Metrics, Shed};
 use crate::weakened::{Step, leaves_out};
 use gather::Gatherer;
 use lease::Lease;
@@ -107,8 +108,29 @@ pub enum Error {
     LeaseLost,
     #[error("the subject's partition changes too fast to be read")]
     Outrun,
+    #[error("too many wait for the database")]
+    Crowded,
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
+}
+
+/// What bounds the cache.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Memory that it takes at most.
+    pub bytes: u64,
+    /// How long a miss may wait until its statement is sent. `None`: as long as it takes.
+    pub patience: Option<Duration>,
+}
+
+impl Limits {
+    /// Of memory alone.
+    pub fn of_bytes(bytes: u64) -> Self {
+        Self {
+            bytes,
+            patience: None,
+        }
+    }
 }
 
 /// Facts of subjects by their keyed hash.
@@ -129,17 +151,17 @@ pub struct FactsCache {
 }
 
 impl FactsCache {
-    /// An empty cache of at most `capacity_bytes`.
+    /// An empty cache.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn Clock>,
         lease: Arc<Lease>,
-        capacity_bytes: u64,
+        limits: Limits,
         metrics: Metrics,
     ) -> Self {
         let evicted = metrics.clone();
         let entries: Cache<[u8; 16], Arc<Entry>, _> = Cache::builder()
-            .max_capacity(capacity_bytes)
+            .max_capacity(limits.bytes)
             .weigher(|_, entry: &Arc<Entry>| entry.weight())
             .eviction_listener(move |_, _, cause| {
                 if cause.was_evicted() {
@@ -166,7 +188,7 @@ impl FactsCache {
             floor: zeros(),
             lease,
             history: ledger.followed().clone(),
-            gatherer: Gatherer::new(ledger),
+            gatherer: Gatherer::new(ledger, limits.patience),
             clock,
             metrics,
         }
@@ -241,10 +263,14 @@ impl FactsCache {
             self.metrics.cache_load();
             let loaded = match self.gatherer.load(&asked).await {
                 // Its connection is closed; another one may lead to the right history.
-                Err(error) if error.is_other_history() => {
+                Err(Error::Ledger(error)) if error.is_other_history() => {
                     self.metrics.load_discarded();
                     self.require_lease()?;
                     continue;
+                }
+                Err(Error::Crowded) => {
+                    self.metrics.shed(Shed::Cold);
+                    return Err(Error::Crowded);
                 }
                 loaded => loaded?,
             };
@@ -430,6 +456,14 @@ impl FactsCache {
 
     pub fn lease(&self) -> &Arc<Lease> {
         &self.lease
+    }
+
+    /// How full it is.
+    pub fn fill(&self) -> CacheFill {
+        CacheFill {
+            entries: self.entries.entry_count(),
+            weight_bytes: self.entries.weighted_size(),
+        }
     }
 
     /// Runs the map's pending evictions now. For tests: the map does it by itself, later.

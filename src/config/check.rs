@@ -105,6 +105,14 @@ impl Config {
             ("unready_after", self.unready_after, Duration::ZERO, DAY),
             ("metrics_interval", self.metrics_interval, 100 * MS, DAY),
         ];
+        let waits = [
+            ("max_wait", self.max_wait),
+            ("max_database_wait", self.max_database_wait),
+        ];
+        let waits: Vec<_> = waits
+            .into_iter()
+            .filter_map(|(name, wait)| Some((name, wait?, MS, Duration::from_mins(1))))
+            .collect();
         let sizes = [
             (
                 "cache_size",
@@ -127,6 +135,7 @@ impl Config {
         ];
         let times = times
             .iter()
+            .chain(&waits)
             .filter_map(|(name, is, min, max)| outside(name, is, min, max, origins));
         let sizes = sizes
             .iter()
@@ -225,6 +234,8 @@ mod tests {
             ("idempotency_retention", "1h", "59m"),
             ("statement_timeout", "1ms", "0s"),
             ("metrics_interval", "100ms", "99ms"),
+            ("max_wait", "1ms", "61s"),
+            ("max_database_wait", "1m", "61s"),
             ("cache_size", "1MiB", "1023KiB"),
             ("max_message_size", "1GiB", "2GiB"),
             ("max_header_list_size", "4KiB", "4095B"),

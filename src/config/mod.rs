@@ -154,6 +154,18 @@ settings! {
         max_connections: u32 = value("900"),
         /// Most calls in progress on one connection. Further ones wait in the client.
         max_concurrent_streams: u32 = value("1000"),
+        /// Longest time that a check may wait for its turn on a busy processor, or `off`. While checks
+        /// wait longer, late ones are refused with `RESOURCE_EXHAUSTED`: batches after half of it,
+        /// records after twice, questions about a person's history after four times. Opt-outs never
+        /// are.
+        max_wait: Option<Duration> = value("100ms"),
+        /// Longest time that a check of somebody who is not in memory, or a record, may wait until
+        /// the database begins to work for it, or `off`. After it the call is refused with
+        /// `RESOURCE_EXHAUSTED`. Opt-outs never are.
+        max_database_wait: Option<Duration> = value("1s"),
+        /// Most recipients of all batches in progress. A further batch is refused with
+        /// `RESOURCE_EXHAUSTED`; one alone is always taken.
+        max_recipients: u32 = value("100000"),
         /// Time of silence after which a connection is probed, so that dead peers are noticed, or
         /// `off`.
         http2_keepalive_interval: Option<Duration> = value("30s"),

@@ -68,6 +68,9 @@ pub enum Error {
     /// Try again; after a write the outcome is unknown, so with the same idempotency key.
     #[error("the ledger cannot be reached")]
     Unavailable { source: ledger::Error },
+    /// Try again later: more is to be read than the database gives in time.
+    #[error("too many wait for the database")]
+    Crowded,
     /// Nothing the caller can do. The source says what, for the log alone.
     #[error("internal error: {0}")]
     Internal(Box<dyn std::error::Error + Send + Sync>),
@@ -105,6 +108,7 @@ impl From<cache::Error> for Error {
         match error {
             cache::Error::LeaseLost => Self::LeaseLost,
             cache::Error::Outrun => Self::Contended,
+            cache::Error::Crowded => Self::Crowded,
             cache::Error::Ledger(error) => error.into(),
         }
     }

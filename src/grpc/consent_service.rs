@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::convert::{answer, check, explain, inbound, report, write};
 use super::layer::{self, deadline};
 use super::proto::{self, consent_service_server};
+use super::shed::Shedding;
 use super::status;
 use crate::consents::{Consents, Recipient, Violation};
 use crate::domain::address::Address;
@@ -16,11 +17,12 @@ use crate::domain::address::Address;
 #[derive(Debug, Clone)]
 pub struct ConsentService {
     consents: Consents,
+    shedding: Shedding,
 }
 
 impl ConsentService {
-    pub fn new(consents: Consents) -> Self {
-        Self { consents }
+    pub fn new(consents: Consents, shedding: Shedding) -> Self {
+        Self { consents, shedding }
     }
 }
 
@@ -50,6 +52,7 @@ impl consent_service_server::ConsentService for ConsentService {
         let deadline = deadline(&request);
         let batch = check::batch(request.into_inner()).map_err(|e| status::of(&e))?;
         let (addresses, faults) = sound(batch.recipients);
+        let _place = self.shedding.batch(addresses.len())?;
         let checked = layer::read(deadline, async {
             self.consents
                 .check_many(&batch.asked, &addresses)
@@ -77,7 +80,7 @@ impl consent_service_server::ConsentService for ConsentService {
         let record = write::record(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.clone();
         let call = async move { consents.record(record).await.map_err(|e| status::of(&e)) };
-        let (records, consistency_token) = answer::recorded(layer::write(deadline, call).await?);
+        let (records, consistency_token) = answer::recorded(layer::write_in_turn(deadline, &self.shedding, call).await?);
         let receipt = Vec::new();
         Ok(Response::new(proto::RecordConsentResponse {
             records,
@@ -94,7 +97,7 @@ impl consent_service_server::ConsentService for ConsentService {
         let confirm = write::confirm(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.clone();
         let call = async move { consents.confirm(confirm).await.map_err(|e| status::of(&e)) };
-        let (records, consistency_token) = answer::recorded(layer::write(deadline, call).await?);
+        let (records, consistency_token) = answer::recorded(layer::write_in_turn(deadline, &self.shedding, call).await?);
         let receipt = Vec::new();
         Ok(Response::new(proto::ConfirmConsentResponse {
             records,
@@ -148,7 +151,7 @@ impl consent_service_server::ConsentService for ConsentService {
         let consents = self.consents.clone();
         let call = async move { consents.lift(lift).await.map_err(|e| status::of(&e)) };
         Ok(Response::new(answer::lifted(
-            layer::write(deadline, call).await?,
+            layer::write_in_turn(deadline, &self.shedding, call).await?,
         )))
     }
 
@@ -197,7 +200,7 @@ impl consent_service_server::ConsentService for ConsentService {
         let consents = self.consents.clone();
         let call = async move { consents.report_send(send).await.map_err(|e| status::of(&e)) };
         Ok(Response::new(report::sent(
-            layer::write(deadline, call).await?,
+            layer::write_in_turn(deadline, &self.shedding, call).await?,
         )))
     }
 

@@ -1,7 +1,8 @@
 //! What every call shares: its span and metrics, its deadline, and the codes of the transport.
 //!
-//! Around each call: the time it took by method and code; `OUT_OF_RANGE`, by which the transport
-//! refuses a message over the limit, becomes `RESOURCE_EXHAUSTED`. The deadline is read once, and
+//! Around each call: the time it took by method and code; whether it is done at all, or refused for
+//! how long it waited to begin ([`super::shed`]); `OUT_OF_RANGE`, by which the transport refuses a
+//! message over the limit, becomes `RESOURCE_EXHAUSTED`. The deadline is read once, and
 //! raced just before the transport's own timer, which would drop the handler and say `CANCELLED`.
 //! Streams that have no end of their own (a probe that watches, a tool that reflects) end when the
 //! server does: the transport would wait for them as for calls that work.
@@ -21,6 +22,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument;
 
+use super::shed::{Class, Shedding};
 use super::status;
 use crate::clock::Clock;
 use crate::consents::progress::Progress;
@@ -39,17 +41,22 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Reads `grpc-timeout`. A little earlier than the caller's own, so that our answer and not the
-    /// transport's timer ends the call.
-    fn from_headers(headers: &HeaderMap, writes: TaskTracker) -> Self {
+    /// Reads `grpc-timeout`, of a call that arrived so long ago. A little earlier than the caller's
+    /// own, so that our answer and not the transport's timer ends the call.
+    fn from_headers(headers: &HeaderMap, waited: Duration, writes: TaskTracker) -> Self {
         let timeout = headers
             .get(TIMEOUT)
             .and_then(|value| parse_timeout(value.to_str().ok()?));
         let at = timeout.and_then(|timeout| {
             let margin = (timeout / 10).min(Duration::from_millis(10));
-            Instant::now().checked_add(timeout - margin)
+            Instant::now().checked_add((timeout - margin).saturating_sub(waited))
         });
         Self { at, writes }
+    }
+
+    /// Whether the caller had given up before its call began.
+    fn is_past(&self) -> bool {
+        self.at.is_some_and(|at| at <= Instant::now())
     }
 
     async fn passed(self) {
@@ -126,6 +133,20 @@ pub(super) fn write<T: Send + 'static>(
     write_telling(deadline, late, progress.of(call))
 }
 
+/// As [`write`], for what may wait for its turn at the database: see [`Shedding::turn`]. Whoever is
+/// given up meanwhile is not begun.
+pub(super) fn write_in_turn<T: Send + 'static>(
+    deadline: Deadline,
+    shedding: &Shedding,
+    call: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> impl Future<Output = Result<T, Status>> {
+    let (shedding, caller) = (shedding.clone(), deadline.at);
+    write(deadline, async move {
+        let _turn = shedding.turn(caller).await?;
+        call.await
+    })
+}
+
 /// As [`write`], with what a caller is told that is too late.
 pub(super) fn write_saying<'a, T: Send + 'static>(
     deadline: Deadline,
@@ -166,6 +187,7 @@ impl CallLayer {
 #[derive(Debug)]
 pub struct Shared {
     pub rpcs: Rpcs,
+    pub shedding: Shedding,
     pub clock: Arc<dyn Clock>,
     /// Writes that have begun: a shutdown waits for them.
     pub writes: TaskTracker,
@@ -181,23 +203,39 @@ impl<S> Layer<S> for CallLayer {
     fn layer(&self, inner: S) -> Call<S> {
         Call {
             inner,
+            arrived: self.0.clock.steady(),
             shared: Arc::clone(&self.0),
         }
     }
 }
 
 /// A service whose calls are observed.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Call<S> {
     inner: S,
+    /// Steady time at which this was cloned.
+    arrived: Duration,
     shared: Arc<Shared>,
+}
+
+/// The transport clones the service for each call that it has read, in the connection's task, and
+/// calls the clone when the call's own task begins: between the two the call waits for its turn.
+impl<S: Clone> Clone for Call<S> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            arrived: self.shared.clock.steady(),
+            shared: self.shared.clone(),
+        }
+    }
 }
 
 impl<S, Out> Service<Request<Body>> for Call<S>
 where
     S: Service<Request<Body>, Response = Response<Out>>,
     S::Future: Send + 'static,
-    Out: http_body::Body + Send + 'static,
+    S::Error: Send + 'static,
+    Out: http_body::Body + Default + Send + 'static,
 {
     type Response = Response<Counted<Out>>;
     type Error = S::Error;
@@ -209,8 +247,12 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
-        let started = shared.clock.steady();
+        let started = self.arrived;
+        let waited = shared.clock.steady().saturating_sub(started);
         let method = shared.rpcs.method(request.uri().path());
+        let class = shared.shedding.class(method);
+        let deadline = Deadline::from_headers(request.headers(), waited, shared.writes.clone());
+        let refused = shared.shedding.admit(class, waited);
         let endless = request.uri().path().starts_with(INFRASTRUCTURE);
         let end = endless.then(|| shared.stop.clone().cancelled_owned());
         if endless {
@@ -218,21 +260,40 @@ where
             request = request.map(|body| Body::new(Until::new(body, stop)));
         }
         let span = shared.rpcs.span(method, request.headers(), started);
-        let deadline = Deadline::from_headers(request.headers(), shared.writes.clone());
+        let mut observed = Observed {
+            shared,
+            method,
+            span,
+            started,
+            code: None,
+            open: true,
+        };
+        // What may restrict is done whoever waits for it.
+        let given_up = class != Class::Exempt && deadline.is_past();
+        if refused.is_some() || given_up {
+            drop(request);
+            return Box::pin(async move {
+                let headers = match refused {
+                    Some(refused) => refused.answer(deadline.at).await,
+                    None => status::given_up_headers(),
+                };
+                observed.code = code_of(&headers);
+                let mut response = Response::new(Counted {
+                    body: Out::default(),
+                    end: None,
+                    observed,
+                });
+                *response.headers_mut() = headers;
+                Ok(response)
+            });
+        }
         request.extensions_mut().insert(deadline);
-        let call = self.inner.call(request).instrument(span.clone());
+        let span = observed.span.clone();
+        let call = self.inner.call(request).instrument(span);
         Box::pin(async move {
             let mut response = call.await?;
-            translate(response.headers_mut(), shared.max_message_size);
-            let code = code_of(response.headers());
-            let observed = Observed {
-                shared,
-                method,
-                span,
-                started,
-                code,
-                open: true,
-            };
+            translate(response.headers_mut(), observed.shared.max_message_size);
+            observed.code = code_of(response.headers());
             Ok(response.map(|body| Counted {
                 body,
                 end,

@@ -12,6 +12,7 @@ mod front;
 mod health;
 pub mod layer;
 pub mod ledger_service;
+mod shed;
 pub mod status;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use ledger_service::LedgerService;
 use proto::catalog_service_server::CatalogServiceServer;
 use proto::consent_service_server::ConsentServiceServer;
 use proto::ledger_service_server::LedgerServiceServer;
+use shed::Shedding;
 
 pub use health::Health;
 
@@ -54,6 +56,7 @@ pub fn router(
         None => Sampling::All,
     };
     let rpcs = Rpcs::new(metrics, sampling, methods().iter().map(String::as_str));
+    let shedding = Shedding::new(config, &rpcs, metrics);
     let mut server = Server::builder()
         .max_concurrent_streams(config.max_concurrent_streams)
         .http2_max_header_list_size(u32_of(config.max_header_list_size.0))
@@ -64,11 +67,13 @@ pub fn router(
             .max_connection_age_grace(config.shutdown_grace);
     }
     let limit = usize::try_from(config.max_message_size.0).unwrap_or(usize::MAX);
-    let consent = ConsentServiceServer::new(ConsentService::new(consents.clone()));
+    let consent =
+        ConsentServiceServer::new(ConsentService::new(consents.clone(), shedding.clone()));
     let consent = consent.max_decoding_message_size(limit);
     server
         .layer(CallLayer::new(Shared {
             rpcs,
+            shedding,
             clock: Arc::clone(clock),
             writes: writes.clone(),
             stop: stop.clone(),

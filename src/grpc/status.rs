@@ -3,6 +3,7 @@
 //! A caller learns what it can do about it, never what is inside. What is our fault is logged here,
 //! once, with an id that the message repeats.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -25,6 +26,9 @@ const MAX_TEXT: usize = 200;
 
 const RETRY_SOON: Duration = Duration::from_millis(50);
 const RETRY_LATER: Duration = Duration::from_secs(1);
+
+/// Whoever is refused for load is told one of so many delays.
+pub(super) const DELAYS: u32 = 16;
 
 /// The status of a use case's error.
 pub fn of(error: &Error) -> Status {
@@ -71,6 +75,7 @@ pub fn of(error: &Error) -> Status {
             "the ledger cannot be reached; nothing was decided, and the outcome of a write is \
              unknown: repeat it with the same idempotency key",
         ),
+        Error::Crowded => crowded(),
         Error::Internal(source) => internal(source.as_ref()),
     }
 }
@@ -218,6 +223,39 @@ pub fn too_large(limit: u64) -> HeaderMap {
     ))
 }
 
+/// The server has more to do than it can do in time.
+pub fn crowded() -> Status {
+    static REFUSED: AtomicU32 = AtomicU32::new(0);
+    crowded_until(delay(REFUSED.fetch_add(7, Ordering::Relaxed) % DELAYS))
+}
+
+/// The same as headers, with one of the [`DELAYS`].
+pub(super) fn crowded_headers(number: u32) -> HeaderMap {
+    headers(&crowded_until(delay(number)))
+}
+
+fn crowded_until(delay: Duration) -> Status {
+    retry(
+        Code::ResourceExhausted,
+        "OVERLOADED",
+        "this instance has more to do than it can do in time; nothing was decided or written",
+        delay,
+    )
+}
+
+/// Half a second to a second and a half, so that those who were refused together do not come back
+/// together.
+pub(super) fn delay(number: u32) -> Duration {
+    Duration::from_millis(500) + number * Duration::from_secs(1) / DELAYS
+}
+
+/// The headers that answer a call whose deadline passed before anything was done for it.
+pub fn given_up_headers() -> HeaderMap {
+    headers(&deadline_exceeded(
+        "the deadline passed before this was begun; nothing was decided or written: do not send",
+    ))
+}
+
 /// The trailers of a stream that ends because the server does.
 pub fn leaving_trailers() -> HeaderMap {
     let status = retry(
@@ -341,5 +379,18 @@ mod tests {
         let status = of(&Error::Invalid { violations });
         assert!(status.message().len() + status.details().len() < 8_000);
         assert!(status.message().ends_with("and 9968 more"));
+    }
+
+    #[test]
+    fn who_is_refused_together_is_told_to_come_back_at_different_times() {
+        let delays: std::collections::BTreeSet<_> = (0..DELAYS).map(delay).collect();
+        assert_eq!(delays.len(), 16);
+        assert!(
+            delays
+                .iter()
+                .all(|one| (500..1_500).contains(&one.as_millis()))
+        );
+        let told = |status: Status| status.get_details_retry_info().unwrap().retry_delay;
+        assert_ne!(told(crowded()), told(crowded()));
     }
 }

@@ -13,16 +13,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use crate::telemetry::Seldom;
+
 /// How long to rest when no connection can be accepted: until then perhaps one has closed.
 const REST: Duration = Duration::from_millis(100);
-
-/// Of one trouble there is one line in this time.
-const SILENCE: Duration = Duration::from_secs(10);
 
 /// Longest time from connecting to the end of the preface, which a client sends without being asked.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -38,8 +37,8 @@ pub(super) struct Connections {
     places: Arc<Semaphore>,
     stop: CancellationToken,
     rest: Option<Pin<Box<Sleep>>>,
-    starving: Trouble,
-    crowded: Trouble,
+    starving: Seldom,
+    crowded: Seldom,
 }
 
 impl Connections {
@@ -52,8 +51,8 @@ impl Connections {
             places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             stop,
             rest: None,
-            starving: Trouble::default(),
-            crowded: Trouble::default(),
+            starving: Seldom::default(),
+            crowded: Seldom::default(),
         }
     }
 
@@ -126,25 +125,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
-}
-
-/// Something that is said again only after a while, and with how often it has happened since.
-#[derive(Debug, Default)]
-struct Trouble {
-    said: Option<Instant>,
-    since: u64,
-}
-
-impl Trouble {
-    /// How often it happened since it was last said, if it should be said now.
-    fn says(&mut self) -> Option<u64> {
-        self.since += 1;
-        if self.said.is_some_and(|said| said.elapsed() < SILENCE) {
-            return None;
-        }
-        self.said = Some(Instant::now());
-        Some(std::mem::take(&mut self.since))
-    }
 }
 
 /// An accepted connection. Reading from it fails if its preface does not come in time.
@@ -228,6 +208,7 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
     use tokio_stream::StreamExt;
 
     use super::*;
@@ -276,16 +257,5 @@ mod tests {
         stop.cancel();
         assert!(connection.read_u8().await.is_err());
         assert_eq!(begun.elapsed(), Duration::ZERO);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn trouble_is_said_at_once_and_then_after_a_while_with_how_often_it_came() {
-        let mut trouble = Trouble::default();
-        assert_eq!(trouble.says(), Some(1));
-        for _ in 0..5 {
-            assert_eq!(trouble.says(), None);
-        }
-        tokio::time::advance(SILENCE).await;
-        assert_eq!(trouble.says(), Some(6));
     }
 }

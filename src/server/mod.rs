@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use crate::cache::FactsCache;
 use crate::cache::activity::ActivityCache;
 use crate::cache::confirm::Confirming;
 use crate::cache::follower::{self, Follower, Running};
 use crate::cache::lease::Term;
+use crate::cache::{self, FactsCache};
 use crate::catalog::{self, Catalog};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
@@ -129,18 +129,14 @@ impl Server {
     ) -> Result<Self, Error> {
         may_start(config)?;
         let opened = open::open(config).await?;
-        let limit = config.database_acquire_timeout + config.statement_timeout + MARGIN;
-        let ledger = Measured::new(opened.ledger, metrics.clone(), limit);
-        let ledger: Arc<dyn Ledger> = Arc::new(ledger);
-        let activity = Measured::new(opened.activity, metrics.clone(), limit);
-        let activity: Arc<dyn ActivityStore> = Arc::new(activity);
+        let (ledger, activity) = measured(config, opened.ledger, opened.activity, &metrics);
         let policy_text = policy_text(config).await?;
         let keys = Arc::new(opened.keyring.ledger_keys());
         let cache = Arc::new(FactsCache::new(
             Arc::clone(&ledger),
             Arc::clone(&clock),
             Arc::clone(&opened.lease),
-            config.cache_size.0 - activity_share(config),
+            limits(config, config.cache_size.0 - activity_share(config)),
             metrics.clone(),
         ));
         let key_id = opened.keyring.current();
@@ -160,8 +156,12 @@ impl Server {
             confirming.clone(),
         );
         let catalog = Arc::new(catalog.await?);
-        let share = activity_share(config);
-        let activity_cache = ActivityCache::new(Arc::clone(&activity), Arc::clone(&clock), share);
+        let activity_cache = ActivityCache::new(
+            Arc::clone(&activity),
+            Arc::clone(&clock),
+            limits(config, activity_share(config)),
+            metrics.clone(),
+        );
         let following = match follower {
             None => None,
             Some(follower) => Some(follower.start(catalog.clone()).await?),
@@ -350,6 +350,28 @@ fn following(
 /// few checks want a window, and sends are of use for a second.
 fn activity_share(config: &Config) -> u64 {
     config.cache_size.0 / 8
+}
+
+/// The ledger and the activity beside it as they are used: timed, and none of them waited for without
+/// end.
+fn measured(
+    config: &Config,
+    ledger: Arc<dyn Ledger>,
+    activity: Arc<dyn ActivityStore>,
+    metrics: &Metrics,
+) -> (Arc<dyn Ledger>, Arc<dyn ActivityStore>) {
+    let limit = config.database_acquire_timeout + config.statement_timeout + MARGIN;
+    (
+        Arc::new(Measured::new(ledger, metrics.clone(), limit)),
+        Arc::new(Measured::new(activity, metrics.clone(), limit)),
+    )
+}
+
+fn limits(config: &Config, bytes: u64) -> cache::Limits {
+    cache::Limits {
+        bytes,
+        patience: config.max_database_wait,
+    }
 }
 
 /// Refuses what must not be opened at all.

@@ -44,6 +44,8 @@ struct Instruments {
     decision_series: ArcSwap<Decisions>,
     delivery_failures: Counter<u64>,
     delivery_alarms: Counter<u64>,
+    shed: Counter<u64>,
+    shed_series: [OnceLock<BoundCounter<u64>>; Shed::COUNT],
 }
 
 /// By decision and reason. Bounded by what the domain can answer.
@@ -97,6 +99,41 @@ impl Outcome {
             Self::Ok => "ok",
             Self::Conflict => "conflict",
             Self::Error => "error",
+        }
+    }
+}
+
+/// What was refused because there was more to do than can be done in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shed {
+    /// A batch waited too long for its turn.
+    Batch,
+    /// A check of one recipient did.
+    Check,
+    /// A record did.
+    Record,
+    /// A question about a person's history did.
+    Read,
+    /// Batches in progress had too many recipients.
+    Recipients,
+    /// A check of somebody who is not in memory waited too long for the database.
+    Cold,
+    /// A record waited too long for the database.
+    Write,
+}
+
+impl Shed {
+    const COUNT: usize = 7;
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::Check => "check",
+            Self::Record => "record",
+            Self::Read => "read",
+            Self::Recipients => "recipients",
+            Self::Cold => "cold",
+            Self::Write => "write",
         }
     }
 }
@@ -191,6 +228,8 @@ impl Metrics {
                 "{alarm}",
                 "Alarms over failed deliveries",
             ),
+            shed: counter(names::SHED, "{call}", "Calls refused to keep the others quick"),
+            shed_series: Default::default(),
             meter,
         }))
     }
@@ -310,6 +349,18 @@ impl Metrics {
         self.0.delivery_alarms.add(1, &attributes);
     }
 
+    /// Counts a call that was refused to keep the others quick.
+    pub fn shed(&self, what: Shed) {
+        if !self.0.enabled {
+            return;
+        }
+        let series = self.0.shed_series[what as usize].get_or_init(|| {
+            let class = KeyValue::new(names::SHED_CLASS, what.name());
+            self.0.shed.bind(&[class])
+        });
+        series.add(1);
+    }
+
     pub fn load_discarded(&self) {
         self.0.loads_discarded.add(1);
     }
@@ -391,6 +442,20 @@ mod tests {
         recorded.has(
             "consentgate.decisions{consentgate.decision=DENY,consentgate.reason=OPTED_OUT} 10000",
         );
+    }
+
+    #[test]
+    fn refused_calls_are_counted_by_class() {
+        let recorded = Recorded::new();
+        recorded.metrics.shed(Shed::Batch);
+        recorded.metrics.shed(Shed::Cold);
+        recorded.metrics.shed(Shed::Cold);
+
+        for (class, count) in [("batch", 1), ("cold", 2)] {
+            recorded.has(&format!(
+                "consentgate.calls.shed{{consentgate.shed.class={class}}} {count}"
+            ));
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod names;
 #[cfg(test)]
 pub(crate) mod recorded;
 mod rpc;
+mod seldom;
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -37,8 +38,9 @@ use tracing_subscriber::{Registry, fmt};
 use crate::config::{Config, Endpoint, LogFormat};
 
 pub use coherence::WaitEnded;
-pub use metrics::{CacheFill, LedgerOperation, Metrics, Outcome};
+pub use metrics::{CacheFill, LedgerOperation, Metrics, Outcome, Shed};
 pub use rpc::{Method, Rpcs, Sampling, parent_context};
+pub use seldom::Seldom;
 
 /// Libraries that write what they are given into lines of their own, numbers included. No filter
 /// gets these lines to see the light.

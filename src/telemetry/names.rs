@@ -21,6 +21,12 @@ pub const ERROR_TYPE: &str = "error.type";
 /// The method of calls to methods that do not exist: their names are the caller's to choose.
 pub const OTHER: &str = "_OTHER";
 
+/// Counter: calls refused because there was more to do than can be done in time, by [`SHED_CLASS`].
+pub const SHED: &str = "consentgate.calls.shed";
+/// Attribute: `batch`, `check`, `record` and `read` waited too long for their turn; `recipients`, a
+/// batch that was too many; `cold` and `write` waited too long for the database.
+pub const SHED_CLASS: &str = "consentgate.shed.class";
+
 /// Counter: facts looked up in the cache, by [`CACHE_RESULT`] `hit` or `miss`.
 pub const CACHE_LOOKUPS: &str = "consentgate.cache.lookups";
 pub const CACHE_RESULT: &str = "consentgate.cache.result";

@@ -126,6 +126,13 @@ impl Observed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Method(usize);
 
+impl Method {
+    /// Its place among [`Rpcs::names`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
 impl Rpcs {
     /// `methods` are service and method without a leading slash:
     /// `consentgate.v1.ConsentService/CheckConsent`.
@@ -155,6 +162,12 @@ impl Rpcs {
     pub fn method(&self, path: &str) -> Method {
         let name = path.strip_prefix('/').unwrap_or(path);
         self.0.by_name.get(name).copied().unwrap_or(Method(0))
+    }
+
+    /// The method of this name, and its name: service and method without a leading slash.
+    pub fn names(&self) -> impl Iterator<Item = (Method, &str)> {
+        let named = self.0.methods.iter().enumerate();
+        named.map(|(number, method)| (Method(number), method.name.as_str()))
     }
 
     /// A span for a call, child of the caller's if its headers name one. Disabled, and then free,

@@ -7,6 +7,7 @@ mod watched;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use consentgate::cache::Limits;
 use consentgate::cache::activity::{ActivityCache, SENDS_HOLD};
 use consentgate::clock::{Clock, ManualClock};
 use consentgate::domain::activity::{Activity, SERVICE_WINDOW, Sent, Wanted};
@@ -15,6 +16,7 @@ use consentgate::domain::time::Timestamp;
 use consentgate::domain::vocabulary::MessageClass;
 use consentgate::ledger::activity::ActivityStore;
 use consentgate::ledger::{Error, Partition, SubjectRef};
+use consentgate::telemetry::Metrics;
 use uuid::Uuid;
 
 use crate::ledger::Store;
@@ -86,7 +88,8 @@ impl Bench {
         let cache = ActivityCache::new(
             Arc::clone(&store) as Arc<dyn ActivityStore>,
             Arc::clone(&clock) as Arc<dyn Clock>,
-            capacity_bytes,
+            Limits::of_bytes(capacity_bytes),
+            Metrics::disabled(),
         );
         Self {
             cache: Arc::new(cache),

@@ -76,6 +76,15 @@ impl TestServer {
         Self::begin(on, clock.clone(), Some(clock), change).await
     }
 
+    /// As [`TestServer::with`], with another clock. Nothing moves it but itself.
+    pub async fn with_clock(
+        on: Backend,
+        clock: Arc<dyn Clock>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::begin(on, clock, None, change).await
+    }
+
     /// A server with the clocks of the system.
     pub async fn with_system_clock(on: Backend) -> Self {
         Self::begin(on, Arc::new(SystemClock), None, |_| {}).await
@@ -98,6 +107,9 @@ impl TestServer {
             // Tests keep the machine busy: that is no reason for a call to fail.
             database_acquire_timeout: Duration::from_secs(20),
             statement_timeout: Duration::from_secs(20),
+            max_database_wait: Some(Duration::from_secs(20)),
+            // Who has the system's clock must not be refused because of a busy machine either.
+            max_wait: None,
             ..Config::default()
         };
         let database = match on {

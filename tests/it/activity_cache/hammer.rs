@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use consentgate::cache::Limits;
 use consentgate::cache::activity::ActivityCache;
 use consentgate::clock::ManualClock;
 use consentgate::domain::activity::{Activity, Sent, Wanted};
@@ -16,6 +17,7 @@ use consentgate::domain::id::{EventId, SenderId};
 use consentgate::domain::time::Timestamp;
 use consentgate::ledger::activity::{ActivityStore, Kind};
 use consentgate::ledger::{Error, SubjectRef};
+use consentgate::telemetry::Metrics;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -269,7 +271,12 @@ fn index(random: &Random) -> usize {
 
 pub async fn no_answer_is_from_before_an_acknowledged_report(store: &Store) {
     let seen = Hammer::run(store, |slow| {
-        ActivityCache::new(slow, Arc::new(ManualClock::at(NOON)), CAPACITY_BYTES)
+        ActivityCache::new(
+            slow,
+            Arc::new(ManualClock::at(NOON)),
+            Limits::of_bytes(CAPACITY_BYTES),
+            Metrics::disabled(),
+        )
     })
     .await;
     assert!(seen.answers.load(Ordering::Relaxed) > 100, "{seen:?}");

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use consentgate::cache::lease::Lease;
-use consentgate::cache::{self, Entry, FactsCache};
+use consentgate::cache::{self, Entry, FactsCache, Limits};
 use consentgate::clock::SystemClock;
 use consentgate::domain::address::Spelling;
 use consentgate::domain::event::{Act, Event, Restriction, SCHEMA, Scope};
@@ -68,7 +68,7 @@ fn facts_cache(ledger: Arc<dyn Ledger>) -> FactsCache {
         ledger,
         Arc::new(SystemClock),
         Arc::new(Lease::endless()),
-        CAPACITY_BYTES,
+        Limits::of_bytes(CAPACITY_BYTES),
         Metrics::disabled(),
     )
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use consentgate::cache::FactsCache;
+use consentgate::cache::{FactsCache, Limits};
 use consentgate::cache::activity::ActivityCache;
 use consentgate::cache::confirm::Confirming;
 use consentgate::cache::lease::Lease;
@@ -72,11 +72,16 @@ impl Case {
             Arc::new(slow),
             clock.clone(),
             Arc::new(Lease::endless()),
-            1 << 10,
+            Limits::of_bytes(1 << 10),
             metrics.clone(),
         );
         cache.restart_from(&store.ledger.heads().await.unwrap());
-        let activity = ActivityCache::new(Arc::clone(&store.activity), clock.clone(), 1 << 10);
+        let activity = ActivityCache::new(
+            Arc::clone(&store.activity),
+            clock.clone(),
+            Limits::of_bytes(1 << 10),
+            metrics.clone(),
+        );
         let ledger_id = store.ledger.meta().await.unwrap().ledger_id;
         let consents = Consents::new(Parts {
             // Whoever writes must not wait for the writes to come.

@@ -22,6 +22,7 @@ mod idempotency;
 mod identity;
 mod inbound;
 mod limits;
+mod overload;
 mod registries;
 mod reported;
 mod rules;

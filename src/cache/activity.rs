@@ -369,7 +369,8 @@ impl Entry {
 
     /// Roughly the bytes that the entry and its place in the map take.
     fn weight(&self) -> u32 {
-        const MAP: usize = 200;
+        /// As measured: moka keeps this beside each entry.
+        const MAP: usize = 323;
         let windows: usize = self
             .windows
             .iter()

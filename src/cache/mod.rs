@@ -24,16 +24,14 @@ pub mod confirm;
 pub mod follower;
 mod gather;
 pub mod lease;
+mod map;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use moka::ops::compute::Op;
-use moka::sync::Cache;
-
 use crate::clock::Clock;
-use crate::domain::facts::Facts;
+use crate::domain::facts::{Facts, chunk};
 use crate::domain::id::SubjectId;
 use crate::ledger::following::{Changes, Offsets};
 use crate::ledger::{
@@ -44,6 +42,7 @@ use crate::telemetry::{CacheFill, Metrics, Shed};
 use crate::weakened::{Step, leaves_out};
 use gather::Gatherer;
 use lease::Lease;
+use map::{Change, Map};
 
 /// How often facts are loaded again because events of their partition were applied meanwhile.
 const LOADS: usize = 8;
@@ -80,7 +79,11 @@ impl Entry {
             Some(subject) => Self {
                 subject_id: Some(subject.subject_id),
                 version: subject.version,
-                facts: subject.facts,
+                facts: {
+                    let mut facts = subject.facts;
+                    facts.shrink();
+                    facts
+                },
                 partition,
                 as_of,
                 epoch,
@@ -93,11 +96,11 @@ impl Entry {
         self.epoch != other.epoch || (self.version, self.as_of) > (other.version, other.as_of)
     }
 
-    /// Roughly the bytes that the entry and its place in the map take.
-    fn weight(&self) -> u32 {
-        const MAP: usize = 200;
-        let bytes = MAP + size_of::<Self>() + self.facts.heap_bytes();
-        u32::try_from(bytes).unwrap_or(u32::MAX)
+    /// The bytes that the entry takes beside its place in the map: measured within a twentieth.
+    fn weight(&self) -> usize {
+        /// Two counts lie before what is shared.
+        const SHARED: usize = 2 * size_of::<usize>();
+        chunk(SHARED + size_of::<Self>()) + self.facts.heap_bytes()
     }
 }
 
@@ -136,7 +139,7 @@ impl Limits {
 /// Facts of subjects by their keyed hash.
 #[derive(Debug)]
 pub struct FactsCache {
-    entries: Cache<[u8; 16], Arc<Entry>, foldhash::fast::RandomState>,
+    entries: Arc<Map>,
     /// Per partition: nothing that is older is taken in any more.
     applied: Box<[AtomicI64]>,
     /// Per partition: everything that is older has been dropped; what other instances are told.
@@ -159,20 +162,14 @@ impl FactsCache {
         limits: Limits,
         metrics: Metrics,
     ) -> Self {
-        let evicted = metrics.clone();
-        let entries: Cache<[u8; 16], Arc<Entry>, _> = Cache::builder()
-            .max_capacity(limits.bytes)
-            .weigher(|_, entry: &Arc<Entry>| entry.weight())
-            .eviction_listener(move |_, _, cause| {
-                if cause.was_evicted() {
-                    evicted.cache_eviction();
-                }
-            })
-            .build_with_hasher(foldhash::fast::RandomState::default());
-        let observed = entries.clone();
-        metrics.observe_cache(move || CacheFill {
-            entries: observed.entry_count(),
-            weight_bytes: observed.weighted_size(),
+        let entries = Arc::new(Map::new(limits.bytes));
+        let observed = Arc::downgrade(&entries);
+        metrics.observe_cache(move || {
+            let (entries, weight_bytes) = observed.upgrade().map_or((0, 0), |map| map.fill());
+            CacheFill {
+                entries,
+                weight_bytes,
+            }
         });
         let observed = Arc::downgrade(&lease);
         let steady = Arc::clone(&clock);
@@ -306,14 +303,13 @@ impl FactsCache {
 
     /// Takes facts in unless something newer was applied or is there already.
     fn keep(&self, subject: &SubjectRef, entry: &Arc<Entry>) {
-        self.entries.entry(subject.key).and_compute_with(|known| {
-            let known = known.as_ref().map(|known| known.value());
+        self.change(&subject.key, |known| {
             let newer_known = known.is_some_and(|known| !entry.is_newer_than(known));
             if newer_known || !self.is_current(entry) {
                 self.metrics.cache_insert_rejected();
-                return Op::Nop;
+                return Change::Keep;
             }
-            Op::Put(Arc::clone(entry))
+            Change::Put(Arc::clone(entry))
         });
     }
 
@@ -324,16 +320,17 @@ impl FactsCache {
         if self.lease.is_endless() {
             raise(&self.applied, position.partition, position.offset);
         }
+        let mut entry = entry;
+        entry.facts.shrink();
         let entry = Arc::new(entry);
-        self.entries.entry(subject.key).and_compute_with(|known| {
-            let known = known.as_ref().map(|known| known.value());
+        self.change(&subject.key, |known| {
             if known.is_some_and(|known| !entry.is_newer_than(known)) {
-                return Op::Nop;
+                return Change::Keep;
             }
             // Another commit may have been applied meanwhile, of this subject even.
             match self.is_current(&entry) {
-                true => Op::Put(entry),
-                false => Op::Remove,
+                true => Change::Put(Arc::clone(&entry)),
+                false => Change::Remove,
             }
         });
     }
@@ -350,12 +347,15 @@ impl FactsCache {
         if leaves_out(Step::Dropping) {
             return;
         }
-        self.entries
-            .entry(*key)
-            .and_compute_with(|known| match known {
-                Some(known) if known.value().as_of < than => Op::Remove,
-                _ => Op::Nop,
-            });
+        self.change(key, |known| match known {
+            Some(known) if known.as_of < than => Change::Remove,
+            Some(_) | None => Change::Keep,
+        });
+    }
+
+    fn change(&self, key: &[u8; 16], change: impl FnOnce(Option<&Arc<Entry>>) -> Change) {
+        let evicted = self.entries.compute(key, change);
+        self.metrics.cache_evictions(evicted);
     }
 
     /// F4, by the follower alone: what the ledger has up to `heads`, and which subjects changed. First
@@ -397,7 +397,7 @@ impl FactsCache {
             self.applied[index].store(i64::MAX, Ordering::Release);
         }
         self.history.enter(timeline);
-        self.entries.invalidate_all();
+        self.entries.clear();
         for (partition, head) in subjects_of(heads) {
             let index = usize::from(partition.0);
             self.floor[index].store(head.0, Ordering::Release);
@@ -460,15 +460,11 @@ impl FactsCache {
 
     /// How full it is.
     pub fn fill(&self) -> CacheFill {
+        let (entries, weight_bytes) = self.entries.fill();
         CacheFill {
-            entries: self.entries.entry_count(),
-            weight_bytes: self.entries.weighted_size(),
+            entries,
+            weight_bytes,
         }
-    }
-
-    /// Runs the map's pending evictions now. For tests: the map does it by itself, later.
-    pub fn run_pending_evictions(&self) {
-        self.entries.run_pending_tasks();
     }
 }
 

@@ -8,6 +8,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::short::Short;
+
 /// Why a name was refused. The field's name is added where the field is known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
@@ -82,7 +84,7 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
+        pub struct $name(Short);
 
         impl $name {
             /// The most characters that a name of this kind may have.
@@ -90,11 +92,16 @@ macro_rules! name {
 
             pub fn parse(text: &str) -> Result<Self, InvalidName> {
                 $check(text, $max)?;
-                Ok(Self(text.into()))
+                Ok(Self(Short::new(text)))
             }
 
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_str()
+            }
+
+            /// Bytes that it takes beside its own struct. For a cache's bound.
+            pub fn heap_bytes(&self) -> usize {
+                self.0.heap_bytes()
             }
         }
 
@@ -102,31 +109,31 @@ macro_rules! name {
             type Error = InvalidName;
             fn try_from(text: String) -> Result<Self, InvalidName> {
                 $check(&text, $max)?;
-                Ok(Self(text.into_boxed_str()))
+                Ok(Self(Short::new(&text)))
             }
         }
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0.into_string()
+                name.0.as_str().to_owned()
             }
         }
 
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
-                &self.0
+                self.0.as_str()
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.0.as_str())
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:?}", &self.0)
+                fmt::Debug::fmt(&self.0, f)
             }
         }
     };
@@ -223,7 +230,7 @@ impl fmt::Display for NoticeRef {
 /// Where the person lives: ISO 3166-1 alpha-2 (`DE`) or 3166-2 (`US-TX`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct JurisdictionCode(Box<str>);
+pub struct JurisdictionCode(Short);
 
 impl JurisdictionCode {
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
@@ -242,19 +249,19 @@ impl JurisdictionCode {
                     .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
         });
         if country_ok && subdivision_ok {
-            Ok(Self(text.into()))
+            Ok(Self(Short::new(text)))
         } else {
             Err(InvalidName::Character { allowed: ALLOWED })
         }
     }
 
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 
     /// The country alone: `US` of `US-TX`.
     pub fn country(&self) -> &str {
-        self.0.get(..2).unwrap_or(&self.0)
+        self.as_str().get(..2).unwrap_or_default()
     }
 }
 
@@ -267,25 +274,25 @@ impl TryFrom<String> for JurisdictionCode {
 
 impl From<JurisdictionCode> for String {
     fn from(code: JurisdictionCode) -> Self {
-        code.0.into_string()
+        code.0.as_str().to_owned()
     }
 }
 
 impl Borrow<str> for JurisdictionCode {
     fn borrow(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
 impl fmt::Display for JurisdictionCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.0.as_str())
     }
 }
 
 impl fmt::Debug for JurisdictionCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.0.as_str())
     }
 }
 

@@ -32,6 +32,7 @@ pub mod keywords;
 
 pub mod activity;
 pub mod decide;
+mod short;
 pub mod standing;
 
 #[cfg(test)]

@@ -80,7 +80,8 @@ impl consent_service_server::ConsentService for ConsentService {
         let record = write::record(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.clone();
         let call = async move { consents.record(record).await.map_err(|e| status::of(&e)) };
-        let (records, consistency_token) = answer::recorded(layer::write_in_turn(deadline, &self.shedding, call).await?);
+        let (records, consistency_token) =
+            answer::recorded(layer::write_in_turn(deadline, &self.shedding, call).await?);
         let receipt = Vec::new();
         Ok(Response::new(proto::RecordConsentResponse {
             records,
@@ -97,7 +98,8 @@ impl consent_service_server::ConsentService for ConsentService {
         let confirm = write::confirm(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.clone();
         let call = async move { consents.confirm(confirm).await.map_err(|e| status::of(&e)) };
-        let (records, consistency_token) = answer::recorded(layer::write_in_turn(deadline, &self.shedding, call).await?);
+        let (records, consistency_token) =
+            answer::recorded(layer::write_in_turn(deadline, &self.shedding, call).await?);
         let receipt = Vec::new();
         Ok(Response::new(proto::ConfirmConsentResponse {
             records,

@@ -228,7 +228,11 @@ impl Metrics {
                 "{alarm}",
                 "Alarms over failed deliveries",
             ),
-            shed: counter(names::SHED, "{call}", "Calls refused to keep the others quick"),
+            shed: counter(
+                names::SHED,
+                "{call}",
+                "Calls refused to keep the others quick",
+            ),
             shed_series: Default::default(),
             meter,
         }))
@@ -250,8 +254,10 @@ impl Metrics {
         self.0.cache_inserts_rejected.add(1);
     }
 
-    pub fn cache_eviction(&self) {
-        self.0.cache_evictions.add(1);
+    pub fn cache_evictions(&self, count: u64) {
+        if count > 0 {
+            self.0.cache_evictions.add(count);
+        }
     }
 
     /// Reports how full the cache is whenever metrics are exported. Call it once per cache; `fill`
@@ -410,7 +416,7 @@ mod tests {
         metrics.cache_miss();
         metrics.cache_load();
         metrics.cache_insert_rejected();
-        metrics.cache_eviction();
+        metrics.cache_evictions(1);
         metrics.observe_cache(|| CacheFill {
             entries: 7,
             weight_bytes: 900,

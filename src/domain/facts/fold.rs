@@ -310,10 +310,10 @@ fn raise(known: &mut Mark, mark: Mark) {
     }
 }
 
-fn raise_option(known: &mut Option<Mark>, mark: Mark) {
+fn raise_option(known: &mut Option<Box<Mark>>, mark: Mark) {
     match known {
         Some(known) => raise(known, mark),
-        None => *known = Some(mark),
+        None => *known = Some(Box::new(mark)),
     }
 }
 

@@ -93,8 +93,8 @@ impl Facts {
         let holding = |suppressed: &&Suppressed| !self.is_lifted(suppressed, LONGEST_TOLERANCE);
         Inherited {
             grants: Vec::new(),
-            asks: self.asks.clone(),
-            restrictions: self.restrictions.clone(),
+            asks: self.asks.to_vec(),
+            restrictions: self.restrictions.to_vec(),
             suppressions: self.suppressions.iter().filter(holding).cloned().collect(),
             registries: self.listings(LONGEST_TOLERANCE).cloned().collect(),
         }

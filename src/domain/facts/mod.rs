@@ -17,6 +17,7 @@ mod reach;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use thin_vec::ThinVec;
 
 use super::address::Spelling;
 use super::event::{Digest, Event, Implied};
@@ -81,7 +82,7 @@ impl Mark {
 /// compare with a tolerance.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Latest(Vec<Mark>);
+pub struct Latest(ThinVec<Mark>);
 
 impl Latest {
     pub fn iter(&self) -> std::slice::Iter<'_, Mark> {
@@ -300,24 +301,25 @@ pub struct Failed {
     pub marks: Vec<Mark>,
 }
 
-/// All that is known of a subject. Slots are kept sorted, so that equal facts are equal bytes.
+/// All that is known of a subject. Slots are kept sorted, so that equal facts are equal bytes. Facts are
+/// held by the million, most with one slot alone: an empty list is a pointer, without an allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
-    pub grants: Vec<Grant>,
-    pub asks: Vec<Ask>,
-    pub restrictions: Vec<Restricted>,
-    pub suppressions: Vec<Suppressed>,
-    pub lifts: Vec<Lifted>,
-    pub registries: Vec<Consulted>,
-    pub links: Vec<Linked>,
+    pub grants: ThinVec<Grant>,
+    pub asks: ThinVec<Ask>,
+    pub restrictions: ThinVec<Restricted>,
+    pub suppressions: ThinVec<Suppressed>,
+    pub lifts: ThinVec<Lifted>,
+    pub registries: ThinVec<Consulted>,
+    pub links: ThinVec<Linked>,
     /// When the person left this address for another one.
     pub left: Latest,
     /// When the keys of the recipient's device were not those that were known.
     pub mismatched: Latest,
-    pub failures: Vec<Failed>,
+    pub failures: ThinVec<Failed>,
     /// When the address last answered after deliveries had failed.
-    pub reached: Option<Mark>,
+    pub reached: Option<Box<Mark>>,
 }
 
 impl Facts {
@@ -330,26 +332,86 @@ impl Facts {
         facts
     }
 
-    /// Roughly the bytes that the facts hold beside their own struct. For a cache's bound.
+    /// Gives back what lists hold in reserve. For facts that are kept.
+    pub fn shrink(&mut self) {
+        self.grants.shrink_to_fit();
+        self.asks.shrink_to_fit();
+        self.restrictions.shrink_to_fit();
+        self.suppressions.shrink_to_fit();
+        self.lifts.shrink_to_fit();
+        self.registries.shrink_to_fit();
+        self.links.shrink_to_fit();
+        self.failures.shrink_to_fit();
+    }
+
+    /// The bytes that the facts hold beside their own struct, each allocation with what it costs. For
+    /// a cache's bound.
     pub fn heap_bytes(&self) -> usize {
-        const TEXT: usize = 24;
-        let marks = |marks: usize| marks * size_of::<Mark>();
-        let grants = self.grants.capacity() * size_of::<Grant>() + self.grants.len() * 5 * TEXT;
-        let asks = self
-            .asks
+        let names =
+            |names: &[Option<usize>]| names.iter().flatten().copied().map(chunk).sum::<usize>();
+        let sender = |sender: &Option<SenderId>| sender.as_ref().map(SenderId::heap_bytes);
+        let covered = |coverage: &Coverage| match coverage {
+            Coverage::Purpose(purpose) => Some(purpose.heap_bytes()),
+            Coverage::AllMarketing | Coverage::Everything => None,
+        };
+        let grants = self.grants.iter().map(|grant| {
+            let notice = grant.notice.as_ref();
+            names(&[
+                Some(grant.purpose.heap_bytes()),
+                sender(&grant.sender),
+                notice.map(|notice| notice.notice_id.heap_bytes()),
+                notice.map(|notice| notice.language.heap_bytes()),
+            ])
+        });
+        let asks = self.asks.iter().map(|ask| {
+            chunk(ask.marks.capacity() * size_of::<Mark>())
+                + names(&[Some(ask.purpose.heap_bytes()), sender(&ask.sender)])
+        });
+        let restrictions = self.restrictions.iter().map(|one| {
+            names(&[
+                covered(&one.coverage),
+                sender(&one.sender),
+                sender(&one.received_by),
+            ])
+        });
+        let suppressions = self.suppressions.iter().map(|one| {
+            names(&[
+                covered(&one.coverage),
+                sender(&one.sender),
+                sender(&one.received_by),
+            ])
+        });
+        let lifts = self.lifts.iter();
+        let lifts = lifts.map(|one| names(&[covered(&one.coverage), sender(&one.sender)]));
+        let registries = self.registries.iter();
+        let registries = registries.map(|one| names(&[Some(one.registry.heap_bytes())]));
+        let links = self
+            .links
             .iter()
-            .map(|ask| size_of::<Ask>() + 2 * TEXT + marks(ask.marks.capacity()));
-        let restrictions = self.restrictions.capacity() * (size_of::<Restricted>() + 3 * TEXT);
-        let suppressions = self.suppressions.capacity() * (size_of::<Suppressed>() + 3 * TEXT);
-        let lifts = self.lifts.capacity() * (size_of::<Lifted>() + 2 * TEXT);
-        let registries = self.registries.capacity() * (size_of::<Consulted>() + TEXT);
-        let links = self.links.capacity() * (size_of::<Linked>() + marks(1));
-        let failures = self
-            .failures
-            .iter()
-            .map(|failed| size_of::<Failed>() + marks(failed.marks.capacity()));
-        let lists = asks.sum::<usize>() + failures.sum::<usize>();
-        grants + restrictions + suppressions + lifts + registries + links + lists
+            .map(|one| list(&one.linked.0) + list(&one.ended.0));
+        let failures = self.failures.iter();
+        let failures = failures.map(|one| chunk(one.marks.capacity() * size_of::<Mark>()));
+        let lists = list(&self.grants)
+            + list(&self.asks)
+            + list(&self.restrictions)
+            + list(&self.suppressions)
+            + list(&self.lifts)
+            + list(&self.registries)
+            + list(&self.links)
+            + list(&self.left.0)
+            + list(&self.mismatched.0)
+            + list(&self.failures);
+        let reached = self
+            .reached
+            .as_ref()
+            .map_or(0, |_| chunk(size_of::<Mark>()));
+        let slots = grants.chain(asks).chain(restrictions).chain(suppressions);
+        let slots = slots
+            .chain(lifts)
+            .chain(registries)
+            .chain(links)
+            .chain(failures);
+        lists + reached + slots.sum::<usize>()
     }
 
     /// The latest instant from which anything counts; the epoch if nothing does.
@@ -373,7 +435,7 @@ impl Facts {
             .chain(self.registries.iter().map(|consulted| &consulted.mark))
             .chain(self.left.iter())
             .chain(self.mismatched.iter())
-            .chain(&self.reached);
+            .chain(self.reached.as_deref());
         let all = grants.chain(marks.map(|mark| mark.at));
         all.max().unwrap_or(Timestamp::EPOCH)
     }
@@ -424,6 +486,23 @@ impl Facts {
                         && other.mark.is_later_than(&listed.mark, tolerance)
                 })
         })
+    }
+}
+
+/// What an allocation of so many bytes takes: the allocator adds eight and rounds up to sixteen (glibc
+/// 2.x on 64 bits; others differ by little).
+pub fn chunk(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        bytes => (bytes + 8).next_multiple_of(16).max(32),
+    }
+}
+
+/// What a list takes, with the two numbers that lie before its slots.
+fn list<T>(list: &ThinVec<T>) -> usize {
+    match list.capacity() {
+        0 => 0,
+        slots => chunk(2 * size_of::<usize>() + slots * size_of::<T>()),
     }
 }
 

@@ -154,7 +154,7 @@ mod tests {
             kind: AddressKind::UserId,
             here: Spelling::Verbatim,
             inherited: Inherited {
-                grants: other.grants.clone(),
+                grants: other.grants.to_vec(),
                 ..other.restrictive_inheritance()
             },
         });
@@ -181,7 +181,9 @@ mod tests {
         };
         let nothing = Facts::default().restrictive_inheritance();
         let consents = Inherited {
-            grants: Facts::fold(&[event(1, at(50), Act::ConsentGiven(terms("offers")))]).grants,
+            grants: Facts::fold(&[event(1, at(50), Act::ConsentGiven(terms("offers")))])
+                .grants
+                .to_vec(),
             ..nothing.clone()
         };
         // Linked at 100 already, so that what else came over the link then counts.

@@ -30,7 +30,10 @@ impl Facts {
         let in_a_row = |row: &&[Mark]| {
             let (newest, oldest) = (row[0].at, row[FAILURES - 1].at);
             newest.since(oldest) <= UNREACHABLE_FOR
-                && self.reached.is_none_or(|reached| reached.at < oldest)
+                && self
+                    .reached
+                    .as_ref()
+                    .is_none_or(|reached| reached.at < oldest)
         };
         // Newest first: one more failure, long after the others, does not make it reachable sooner.
         let row = marks.windows(FAILURES).find(in_a_row)?;
@@ -46,7 +49,11 @@ impl Facts {
     /// Whether deliveries failed before `at` that no answer of the address came after.
     pub fn has_failed_since(&self, at: Timestamp) -> bool {
         let marks = self.failures_of(FailureKind::Undeliverable);
-        let unanswered = |failed: &Mark| self.reached.is_none_or(|reached| reached.at < failed.at);
+        let unanswered = |failed: &Mark| {
+            self.reached
+                .as_ref()
+                .is_none_or(|reached| reached.at < failed.at)
+        };
         marks.iter().any(|mark| mark.at <= at && unanswered(mark))
     }
 
@@ -115,7 +122,7 @@ mod tests {
     #[test]
     fn an_address_answered_when_it_last_did() {
         let facts = Facts::fold(&[reached(300), reached(200)]);
-        assert_eq!(facts.reached.map(|mark| mark.at), Some(at(300)));
+        assert_eq!(facts.reached.as_ref().map(|mark| mark.at), Some(at(300)));
         assert_eq!(facts, Facts::fold(&[reached(200), reached(300)]));
     }
 }

@@ -113,7 +113,7 @@ fn leaving_an_address_ends_what_another_clock_puts_just_after_it() {
 
 #[test]
 fn a_move_or_a_broken_link_that_brings_consents_gives_none() {
-    let grants = Facts::fold(&[grant(100, "offers")]).grants;
+    let grants = Facts::fold(&[grant(100, "offers")]).grants.to_vec();
     let inherited = Inherited {
         grants,
         ..Inherited::default()

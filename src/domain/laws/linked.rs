@@ -438,7 +438,7 @@ proptest! {
         let facts = Facts::fold(&successor.events);
         prop_assert!(facts.grants.is_empty());
         // Whatever of the person's forbids it at the former address without its consents does so here.
-        let bare = Facts { grants: Vec::new(), left: Latest::default(), ..former };
+        let bare = Facts { grants: Vec::new().into(), left: Latest::default(), ..former };
         let of_the_person = |reason: &Reason| {
             is_restricted(*reason)
                 || matches!(reason, Reason::Suppressed | Reason::PlatformStopped | Reason::PossibleRevocation)
@@ -466,7 +466,7 @@ proptest! {
         let stranger = subject(79);
         let bare = Case { events: Vec::new(), ..case.clone() };
         let given = consents_anew(&bare, Timestamp::EPOCH, TimeSource::Caller);
-        let grants = Facts::fold(&given.events).grants;
+        let grants = Facts::fold(&given.events).grants.to_vec();
         let inherited = Inherited { grants, ..Inherited::default() };
         let acts = [
             Act::IdentityChanged(IdentityChange::Successor { inherited: inherited.clone() }),

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use consentgate::cache::{FactsCache, Limits};
 use consentgate::cache::activity::ActivityCache;
 use consentgate::cache::confirm::Confirming;
 use consentgate::cache::lease::Lease;
+use consentgate::cache::{FactsCache, Limits};
 use consentgate::catalog::{self, Catalog};
 use consentgate::clock::{Clock, SystemClock};
 use consentgate::consents::check::{Asked, Consistency};

@@ -159,6 +159,13 @@ impl Consents {
         })
     }
 
+    /// Whether this can be asked: business, purpose and sender are known, and fit the class.
+    pub async fn resolves(&self, asked: &Asked) -> Result<(), Error> {
+        self.0.cache.require_lease()?;
+        let compiled = self.compiled_for(asked).await?;
+        resolve_question(&compiled, asked).map(|_| ())
+    }
+
     pub(super) async fn compiled_for(&self, asked: &Asked) -> Result<Arc<Compiled>, Error> {
         let mut names = vec![Named::Purpose(&asked.purpose)];
         names.extend(asked.sender.as_ref().map(Named::Sender));

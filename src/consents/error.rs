@@ -87,6 +87,25 @@ impl Error {
         }
     }
 
+    /// The same, its fields named as parts of a message: `purpose` becomes `question.purpose`.
+    pub fn within(self, message: &str) -> Self {
+        match self {
+            Self::Invalid { violations } => Self::Invalid {
+                violations: violations
+                    .into_iter()
+                    .map(|violation| Violation {
+                        field: match violation.field.as_str() {
+                            "" => message.to_owned(),
+                            field => format!("{message}.{field}"),
+                        },
+                        ..violation
+                    })
+                    .collect(),
+            },
+            other => other,
+        }
+    }
+
     pub(super) fn internal(fault: impl std::fmt::Display) -> Self {
         Self::Internal(fault.to_string().into())
     }

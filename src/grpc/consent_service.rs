@@ -1,8 +1,6 @@
 //! `ConsentService`: what senders, BSP adapters and sign-up forms call.
 
-use std::pin::Pin;
-
-use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{answer, check, explain, inbound, report, write};
@@ -10,19 +8,25 @@ use super::layer::{self, deadline};
 use super::proto::{self, consent_service_server};
 use super::shed::Shedding;
 use super::status;
-use crate::consents::{Consents, Recipient, Violation};
-use crate::domain::address::Address;
+use super::stream::{self, Answers};
+use crate::consents::Consents;
 
 /// The service over the use cases.
 #[derive(Debug, Clone)]
 pub struct ConsentService {
     consents: Consents,
     shedding: Shedding,
+    /// Cancelled when the server ends: streams end then, too.
+    stop: CancellationToken,
 }
 
 impl ConsentService {
-    pub fn new(consents: Consents, shedding: Shedding) -> Self {
-        Self { consents, shedding }
+    pub fn new(consents: Consents, shedding: Shedding, stop: CancellationToken) -> Self {
+        Self {
+            consents,
+            shedding,
+            stop,
+        }
     }
 }
 
@@ -51,7 +55,7 @@ impl consent_service_server::ConsentService for ConsentService {
     ) -> Answer<proto::BatchCheckConsentResponse> {
         let deadline = deadline(&request);
         let batch = check::batch(request.into_inner()).map_err(|e| status::of(&e))?;
-        let (addresses, faults) = sound(batch.recipients);
+        let (addresses, faults) = check::sound(batch.recipients);
         let _place = self.shedding.batch(addresses.len())?;
         let checked = layer::read(deadline, async {
             self.consents
@@ -62,14 +66,19 @@ impl consent_service_server::ConsentService for ConsentService {
         Ok(Response::new(answer::batch_checked(checked.await?, faults)))
     }
 
-    type StreamCheckConsentStream =
-        Pin<Box<dyn Stream<Item = Result<proto::StreamCheckConsentResponse, Status>> + Send>>;
+    type StreamCheckConsentStream = Answers;
 
+    /// Answers at once, before the question has come: some clients say nothing until they have heard
+    /// that they are heard.
     async fn stream_check_consent(
         &self,
-        _: Request<Streaming<proto::StreamCheckConsentRequest>>,
+        request: Request<Streaming<proto::StreamCheckConsentRequest>>,
     ) -> Answer<Self::StreamCheckConsentStream> {
-        Err(status::unimplemented("StreamCheckConsent"))
+        let deadline = deadline(&request);
+        let requests = request.into_inner();
+        let (consents, stop) = (self.consents.clone(), self.stop.clone());
+        let answers = stream::answers(consents, requests, deadline, stop);
+        Ok(Response::new(answers))
     }
 
     async fn record_consent(
@@ -276,20 +285,4 @@ impl consent_service_server::ConsentService for ConsentService {
         });
         Ok(Response::new(explain::explained(explained.await?)))
     }
-}
-
-/// The addresses that can be asked about, and the fault of each recipient in its place.
-fn sound(recipients: Vec<Result<Recipient, Violation>>) -> (Vec<Address>, Vec<Option<Violation>>) {
-    let mut addresses = Vec::with_capacity(recipients.len());
-    let faults = recipients
-        .into_iter()
-        .map(|recipient| match recipient {
-            Ok(recipient) => {
-                addresses.push(recipient.address);
-                None
-            }
-            Err(fault) => Some(fault),
-        })
-        .collect();
-    (addresses, faults)
 }

@@ -5,7 +5,8 @@
 //! message over the limit, becomes `RESOURCE_EXHAUSTED`. The deadline is read once, and
 //! raced just before the transport's own timer, which would drop the handler and say `CANCELLED`.
 //! Streams that have no end of their own (a probe that watches, a tool that reflects) end when the
-//! server does: the transport would wait for them as for calls that work.
+//! server does: the transport would wait for them as for calls that work. A stream that works is told,
+//! and ends by itself between two chunks.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -59,7 +60,15 @@ impl Deadline {
         self.at.is_some_and(|at| at <= Instant::now())
     }
 
-    async fn passed(self) {
+    #[cfg(test)]
+    pub(super) fn at(instant: Instant) -> Self {
+        Self {
+            at: Some(instant),
+            ..Self::default()
+        }
+    }
+
+    pub(super) async fn passed(self) {
         match self.at {
             Some(instant) => tokio::time::sleep_until(instant).await,
             None => std::future::pending().await,
@@ -411,8 +420,12 @@ impl<B: http_body::Body> http_body::Body for Counted<B> {
             let trailers = end.poll(context).map(|()| status::leaving_trailers());
             polled = trailers.map(|trailers| Some(Ok(http_body::Frame::trailers(trailers))));
         }
-        match &polled {
+        match &mut polled {
             Poll::Ready(Some(Ok(frame))) => {
+                // A later message of a stream may be too large, too.
+                if let Some(trailers) = frame.trailers_mut() {
+                    translate(trailers, this.observed.shared.max_message_size);
+                }
                 if let Some(code) = frame.trailers_ref().and_then(code_of) {
                     this.observed.finish(code);
                 }

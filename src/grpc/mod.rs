@@ -14,6 +14,7 @@ pub mod layer;
 pub mod ledger_service;
 mod shed;
 pub mod status;
+mod stream;
 
 use std::sync::Arc;
 
@@ -41,6 +42,14 @@ use shed::Shedding;
 
 pub use health::Health;
 
+/// Bytes that a caller may send ahead of what one call has read. A stream whose caller does not read
+/// its answers leaves that much unread.
+const CALL_WINDOW: u32 = 256 << 10;
+
+/// The same for all calls of a connection. Were it no larger than the window of one call, which is
+/// the transport's default, one stream that is not read would stop all other calls beside it.
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
 /// Every service behind the layer that all calls pass, with the limits of one connection.
 pub fn router(
     config: &Config,
@@ -59,6 +68,8 @@ pub fn router(
     let shedding = Shedding::new(config, &rpcs, metrics);
     let mut server = Server::builder()
         .max_concurrent_streams(config.max_concurrent_streams)
+        .initial_stream_window_size(CALL_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_max_header_list_size(u32_of(config.max_header_list_size.0))
         .http2_keepalive_interval(config.http2_keepalive_interval);
     if let Some(age) = config.max_connection_age {
@@ -67,8 +78,8 @@ pub fn router(
             .max_connection_age_grace(config.shutdown_grace);
     }
     let limit = usize::try_from(config.max_message_size.0).unwrap_or(usize::MAX);
-    let consent =
-        ConsentServiceServer::new(ConsentService::new(consents.clone(), shedding.clone()));
+    let consent = ConsentService::new(consents.clone(), shedding.clone(), stop.clone());
+    let consent = ConsentServiceServer::new(consent);
     let consent = consent.max_decoding_message_size(limit);
     server
         .layer(CallLayer::new(Shared {

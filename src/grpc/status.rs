@@ -256,15 +256,19 @@ pub fn given_up_headers() -> HeaderMap {
     ))
 }
 
-/// The trailers of a stream that ends because the server does.
-pub fn leaving_trailers() -> HeaderMap {
-    let status = retry(
+/// A stream ends because the server does.
+pub fn leaving() -> Status {
+    retry(
         Code::Unavailable,
         "SERVER_LEAVING",
         "this instance is ending; ask another one",
         RETRY_LATER,
-    );
-    headers(&status)
+    )
+}
+
+/// The same as the trailers of a stream that somebody else fills.
+pub fn leaving_trailers() -> HeaderMap {
+    headers(&leaving())
 }
 
 /// A status as it stands in headers and trailers.

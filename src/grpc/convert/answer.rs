@@ -37,24 +37,40 @@ pub fn batch_checked(
     checked: BatchChecked,
     faults: Vec<Option<Violation>>,
 ) -> proto::BatchCheckConsentResponse {
-    let mut verdicts = checked.verdicts.into_iter();
-    let results = faults
-        .into_iter()
-        .map(|fault| match fault {
-            Some(fault) => failed(fault),
-            None => verdicts
-                .next()
-                .map_or_else(undecided, |verdict| decided(&verdict)),
-        })
-        .collect();
     proto::BatchCheckConsentResponse {
-        results,
+        results: results(&checked.verdicts, faults),
         policy_version: checked.policy_version.to_string(),
         consistency_token: checked.token,
         decision_id: checked.decision_id.to_string(),
         valid_until: Some(wire_time(checked.valid_until)),
         valid_for: Some(wire_duration(checked.valid_for)),
     }
+}
+
+/// As [`batch_checked`], for a chunk of a stream whose first recipient has this place in the audience.
+pub fn stream_checked(
+    checked: BatchChecked,
+    faults: Vec<Option<Violation>>,
+    first_index: i64,
+) -> proto::StreamCheckConsentResponse {
+    proto::StreamCheckConsentResponse {
+        results: results(&checked.verdicts, faults),
+        policy_version: checked.policy_version.to_string(),
+        consistency_token: checked.token,
+        decision_id: checked.decision_id.to_string(),
+        valid_until: Some(wire_time(checked.valid_until)),
+        valid_for: Some(wire_duration(checked.valid_for)),
+        first_index,
+    }
+}
+
+fn results(verdicts: &[Verdict], faults: Vec<Option<Violation>>) -> Vec<proto::BatchCheckResult> {
+    let mut verdicts = verdicts.iter();
+    let result = |fault| match fault {
+        Some(fault) => failed(fault),
+        None => verdicts.next().map_or_else(undecided, decided),
+    };
+    faults.into_iter().map(result).collect()
 }
 
 fn decided(verdict: &Verdict) -> proto::BatchCheckResult {

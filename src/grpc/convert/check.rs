@@ -1,4 +1,5 @@
-//! Questions: CheckConsent, BatchCheckConsent, ExplainConsent, GetConsent, ListConsentEvents.
+//! Questions: CheckConsent, BatchCheckConsent, StreamCheckConsent, ExplainConsent, GetConsent,
+//! ListConsentEvents.
 
 use super::{Fields, enums, page_size, proto, read_recipient};
 use crate::consents::check::{Asked, Consistency};
@@ -6,11 +7,19 @@ use crate::consents::error::reason;
 use crate::consents::explain::ExplainRequest;
 use crate::consents::history::GetRequest;
 use crate::consents::{Error, Recipient, Violation};
+use crate::domain::address::Address;
 use crate::domain::id::{BusinessId, PurposeKey};
 use crate::domain::vocabulary::MessageClass;
 
-/// The most recipients of one batch.
+/// The most recipients of one batch, and of one chunk of a stream.
 pub const MAX_RECIPIENTS: usize = 10_000;
+/// The field in which a stream's first message carries its question.
+pub const QUESTION: &str = "question";
+const RECIPIENTS: &str = "recipients";
+const NO_PERMITS: &str =
+    "must not be OPT_OUT_CONFIRMATION: allowing it uses a permit up, so ask one by one";
+/// Far beyond any audience, and far from where counting on would overflow.
+const MAX_FIRST_INDEX: i64 = 1_000_000_000_000_000;
 const TEMPLATE: usize = 512;
 const REQUEST_ID: usize = 128;
 const NOTHING_WEAKER: &str = "must not be false: there is nothing weaker to mean";
@@ -105,17 +114,8 @@ pub struct Batch {
 
 pub fn batch(request: proto::BatchCheckConsentRequest) -> Result<Batch, Error> {
     let mut fields = Fields::default();
-    match request.recipients.len() {
-        0 => fields.refuse("recipients", "is required: 1 to 10,000"),
-        1..=MAX_RECIPIENTS => {}
-        count => fields.refuse("recipients", format!("has {count}, the most is 10,000")),
-    }
-    if request.message_class == i32::from(proto::MessageClass::OptOutConfirmation) {
-        fields.refuse(
-            "message_class",
-            "must not be OPT_OUT_CONFIRMATION: allowing it uses a permit up, so ask one by one",
-        );
-    }
+    count(&mut fields, RECIPIENTS, request.recipients.len());
+    no_permits(&mut fields, request.message_class);
     let asked = asked(
         &mut fields,
         Common {
@@ -128,21 +128,112 @@ pub fn batch(request: proto::BatchCheckConsentRequest) -> Result<Batch, Error> {
         },
     );
     let asked = fields.finish(asked)?;
+    Ok(Batch {
+        asked,
+        recipients: each(RECIPIENTS, request.recipients),
+    })
+}
+
+/// What a stream asks, and where in its audience it begins.
+#[derive(Debug)]
+pub struct StreamQuestion {
+    pub asked: Asked,
+    pub first_index: i64,
+}
+
+/// The first message of a stream. `None`: there was none.
+pub fn stream_question(
+    message: Option<proto::StreamCheckConsentRequest>,
+) -> Result<StreamQuestion, Error> {
+    use proto::stream_check_consent_request::Payload;
+    let question = match message.and_then(|message| message.payload) {
+        Some(Payload::Question(question)) => question,
+        Some(Payload::Recipients(_)) | None => {
+            let message = "is required in the first message";
+            return Err(Error::invalid(QUESTION, reason::FIELD_INVALID, message));
+        }
+    };
+    let mut fields = Fields::default();
+    no_permits(&mut fields, question.message_class);
+    let first_index = question.first_index;
+    if !(0..=MAX_FIRST_INDEX).contains(&first_index) {
+        fields.refuse("first_index", "must be from 0 to 1,000,000,000,000,000");
+    }
+    let asked = asked(
+        &mut fields,
+        Common {
+            business_id: question.business_id,
+            purpose: question.purpose,
+            message_class: question.message_class,
+            sender_id: question.sender_id,
+            template: question.template,
+            consistency: question.consistency,
+        },
+    );
+    let asked = fields.finish(asked).map_err(|e| e.within(QUESTION))?;
+    Ok(StreamQuestion { asked, first_index })
+}
+
+/// A later message of a stream: a chunk of recipients; who is malformed fails alone.
+pub fn stream_chunk(
+    message: proto::StreamCheckConsentRequest,
+) -> Result<Vec<Result<Recipient, Violation>>, Error> {
+    use proto::stream_check_consent_request::Payload;
+    let refused = |field, message| Err(Error::invalid(field, reason::FIELD_INVALID, message));
+    let recipients = match message.payload {
+        Some(Payload::Recipients(chunk)) => chunk.recipients,
+        Some(Payload::Question(_)) => {
+            return refused(QUESTION, "stands in the first message alone");
+        }
+        None => return refused(RECIPIENTS, "is required in every message but the first"),
+    };
+    let mut fields = Fields::default();
+    count(&mut fields, "recipients.recipients", recipients.len());
+    fields.finish(Some(()))?;
+    Ok(each("recipients.recipients", recipients))
+}
+
+fn count(fields: &mut Fields, field: &str, recipients: usize) {
+    match recipients {
+        0 => fields.refuse(field, "is required: 1 to 10,000"),
+        1..=MAX_RECIPIENTS => {}
+        count => fields.refuse(field, format!("has {count}, the most is 10,000")),
+    }
+}
+
+fn no_permits(fields: &mut Fields, class: i32) {
+    if class == i32::from(proto::MessageClass::OptOutConfirmation) {
+        fields.refuse("message_class", NO_PERMITS);
+    }
+}
+
+/// Every recipient by itself, a fault with its place.
+fn each(field: &str, recipients: Vec<proto::Recipient>) -> Vec<Result<Recipient, Violation>> {
     let read = |(index, recipient)| {
         read_recipient("", Some(recipient)).map_err(|fault| Violation {
-            field: format!("recipients[{index}]{}", fault.field),
+            field: format!("{field}[{index}]{}", fault.field),
             ..fault
         })
     };
-    Ok(Batch {
-        asked,
-        recipients: request
-            .recipients
-            .into_iter()
-            .enumerate()
-            .map(read)
-            .collect(),
-    })
+    recipients.into_iter().enumerate().map(read).collect()
+}
+
+/// The addresses that can be asked about, and the fault of each recipient in its place.
+pub fn sound(
+    recipients: Vec<Result<Recipient, Violation>>,
+) -> (Vec<Address>, Vec<Option<Violation>>) {
+    let mut addresses = Vec::with_capacity(recipients.len());
+    let faults = recipients
+        .into_iter()
+        .map(|recipient| match recipient {
+            Ok(recipient) => {
+                addresses.push(recipient.address);
+                None
+            }
+            Err(fault) => Some(fault),
+        })
+        .collect();
+    (addresses, faults)
 }
 
 fn asked(fields: &mut Fields, common: Common) -> Option<Asked> {

@@ -31,6 +31,7 @@ mod sending;
 mod slow_ledger;
 mod spellings;
 mod standing;
+mod streams;
 mod suppressing;
 mod wire;
 
@@ -256,6 +257,19 @@ on_both_databases! {
         a_batch_that_cannot_be_asked_is_refused_whole,
         a_batch_holds_no_longer_than_any_of_its_answers,
         every_decision_has_an_id_of_its_own,
+    }
+    streams {
+        answers_stand_in_the_order_of_the_audience,
+        a_malformed_recipient_fails_its_own_item,
+        an_opt_out_between_two_chunks_counts_for_the_second,
+        a_stream_goes_on_where_another_one_broke_off,
+        what_cannot_be_asked_ends_the_stream_after_the_answers_before_it,
+        the_largest_chunks_pass_a_default_client,
+        a_message_over_the_limit_ends_the_stream_as_it_does_a_call,
+        whoever_does_not_read_is_not_read_from_and_stops_nobody_else,
+        a_stream_ends_at_its_deadline,
+        at_the_servers_end_a_stream_ends_between_two_chunks_and_goes_on_elsewhere,
+        a_stream_that_nobody_reads_holds_the_end_up_no_longer_than_the_grace,
     }
     limits {
         a_record_takes_what_fits_and_refuses_one_more,

@@ -278,6 +278,7 @@ pub async fn exactly_what_the_contract_announces_is_unimplemented(on: Backend) {
     for built in [
         "CheckConsent",
         "BatchCheckConsent",
+        "StreamCheckConsent",
         "RecordConsent",
         "ConfirmConsent",
         "Withdraw",

@@ -20,7 +20,8 @@ use moka::ops::compute::Op;
 use moka::sync::Cache;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Limits, PARTITIONS};
+use super::lane::{self, Lane};
+use super::{Limits, PARTITIONS, YIELD_AFTER};
 use crate::clock::Clock;
 use crate::domain::activity::{Activity, SERVICE_WINDOW, Sent, Wanted};
 use crate::domain::id::{EventId, SenderId};
@@ -45,6 +46,7 @@ pub struct ActivityCache {
     store: Arc<dyn ActivityStore>,
     places: Semaphore,
     patience: Option<Duration>,
+    lane: Lane,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
 }
@@ -76,11 +78,12 @@ struct Found {
 }
 
 impl ActivityCache {
-    /// An empty cache.
+    /// An empty cache, which reads for many people in `lane`.
     pub fn new(
         store: Arc<dyn ActivityStore>,
         clock: Arc<dyn Clock>,
         limits: Limits,
+        lane: Lane,
         metrics: Metrics,
     ) -> Self {
         let entries = Cache::builder()
@@ -93,13 +96,14 @@ impl ActivityCache {
             store,
             places: Semaphore::new(AT_ONCE),
             patience: limits.patience,
+            lane,
             clock,
             metrics,
         }
     }
 
     /// Activity of many subjects at `at`, in their order. What memory cannot answer is read in one
-    /// statement for each kind that is wanted.
+    /// statement for each kind that is wanted, for many people in a few.
     ///
     /// `is_over_cap` is asked of sends that are older than [`SENDS_HOLD`], with the index of the
     /// subject: whether they are too many for this question at `at`. Only then are they used again.
@@ -114,15 +118,18 @@ impl ActivityCache {
             return Ok(vec![Arc::default(); subjects.len()]);
         }
         let steady = self.clock.steady();
-        let mut found: Vec<Found> = subjects
-            .iter()
-            .enumerate()
-            .map(|(index, subject)| {
+        let mut found: Vec<Found> = Vec::with_capacity(subjects.len());
+        for some in subjects.chunks(YIELD_AFTER) {
+            if !found.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            let first = found.len();
+            found.extend(some.iter().enumerate().map(|(index, subject)| {
                 self.hit(subject, wanted, at, steady, |sends| {
-                    is_over_cap(index, sends)
+                    is_over_cap(first + index, sends)
                 })
-            })
-            .collect();
+            }));
+        }
         drop(is_over_cap);
         let missing: Vec<usize> = (0..subjects.len())
             .filter(|index| !found[*index].answers(wanted))
@@ -170,20 +177,60 @@ impl ActivityCache {
         }
     }
 
-    /// Reads the store, and keeps what it says unless a report came between.
+    /// Reads the store, for many people by several statements, each in its place of the lane.
     async fn load(
         &self,
         subjects: &[SubjectRef],
         wanted: Wanted<'_>,
         at: Timestamp,
     ) -> Result<Vec<Found>, super::Error> {
-        let _place = self.place().await?;
+        if subjects.len() <= lane::FEW {
+            let _place = self.place().await?;
+            let read = self.store.activity(subjects, wanted);
+            return Ok(self.load_some(subjects, wanted, at, read).await?);
+        }
+        let statements = lane::statements(subjects);
+        let loads = statements.iter().map(|statement| async move {
+            let some = lane::picked(subjects, statement);
+            let read = self.lane.run(self.read(some.clone(), wanted));
+            self.load_some(&some, wanted, at, read).await
+        });
+        let loaded = lane::together(loads).await?;
+        Ok(lane::in_order(&statements, loaded))
+    }
+
+    /// A read that borrows nothing.
+    fn read(
+        &self,
+        subjects: Vec<SubjectRef>,
+        wanted: Wanted<'_>,
+    ) -> impl Future<Output = Result<Vec<Activity>, Error>> + Send + use<> {
+        let store = Arc::clone(&self.store);
+        let (sender, sends_since) = (wanted.window_of.cloned(), wanted.sends_since);
+        async move {
+            let window_of = sender.as_ref();
+            let wanted = Wanted {
+                window_of,
+                sends_since,
+            };
+            store.activity(&subjects, wanted).await
+        }
+    }
+
+    /// Reads, and keeps what the store says unless a report came between.
+    async fn load_some(
+        &self,
+        subjects: &[SubjectRef],
+        wanted: Wanted<'_>,
+        at: Timestamp,
+        read: impl Future<Output = Result<Vec<Activity>, Error>>,
+    ) -> Result<Vec<Found>, Error> {
         let read_at = self.clock.steady();
         let before: Vec<u64> = subjects
             .iter()
             .map(|subject| self.reports(subject.partition))
             .collect();
-        let loaded = self.store.activity(subjects, wanted).await?;
+        let loaded = read.await?;
         let kept = subjects.iter().zip(before).zip(loaded);
         Ok(kept
             .map(|((subject, before), loaded)| {

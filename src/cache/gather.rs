@@ -4,6 +4,9 @@
 //! it asked. While few ask, each is sent at once; while many do, those who come meanwhile share the
 //! next one, each subject once.
 //!
+//! Who asks about many people reads by statements of its own, in the [`Lane`] for that: whoever asks
+//! about one never waits until many are read.
+//!
 //! Whoever waits too long for its statement to be sent is refused, and so is whoever comes while
 //! others have waited that long: a slow database fails the checks that need it, soon and for itself,
 //! and those that are answered from memory not at all.
@@ -15,12 +18,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::lane::{FEW, Lane};
 use super::{Entry, Error};
 use crate::ledger::{self, Ledger, SubjectRef};
 
 /// How many statements are under way at a time.
 const AT_ONCE: usize = 4;
-/// How many subjects one statement asks for at most, unless a single call wants more.
+/// How many subjects one statement asks for at most.
 const MOST: usize = 512;
 /// How many subjects wait or are read at a time, over all calls; a single call may always want more.
 /// Each takes some hundred bytes.
@@ -43,6 +47,7 @@ struct Shared {
     ledger: Arc<dyn Ledger>,
     /// How long a subject may wait until its statement is sent. `None`: as long as it takes.
     patience: Option<Duration>,
+    lane: Lane,
     state: Mutex<State>,
 }
 
@@ -81,10 +86,11 @@ impl Drop for Counted<'_> {
 }
 
 impl Gatherer {
-    pub(super) fn new(ledger: Arc<dyn Ledger>, patience: Option<Duration>) -> Self {
+    pub(super) fn new(ledger: Arc<dyn Ledger>, lane: Lane, patience: Option<Duration>) -> Self {
         Self(Arc::new(Shared {
             ledger,
             patience,
+            lane,
             state: Mutex::default(),
         }))
     }
@@ -93,8 +99,10 @@ impl Gatherer {
     pub(super) async fn load(&self, subjects: &[SubjectRef]) -> Result<Vec<Arc<Entry>>, Error> {
         let _counted = self.count(subjects.len())?;
         let ledger = self.0.ledger.as_ref();
-        if subjects.len() > MOST {
-            return Ok(read(ledger, subjects).await?);
+        if subjects.len() > FEW {
+            let (ledger, subjects) = (Arc::clone(&self.0.ledger), subjects.to_vec());
+            let read = async move { read(ledger.as_ref(), &subjects).await };
+            return Ok(self.0.lane.run(read).await?);
         }
         let (places, mut progress) = self.join(subjects)?;
         if let Some(patience) = self.0.patience {

@@ -23,6 +23,7 @@ pub mod activity;
 pub mod confirm;
 pub mod follower;
 mod gather;
+pub mod lane;
 pub mod lease;
 mod map;
 
@@ -41,11 +42,15 @@ use crate::ledger::{
 use crate::telemetry::{CacheFill, Metrics, Shed};
 use crate::weakened::{Step, leaves_out};
 use gather::Gatherer;
+use lane::Lane;
 use lease::Lease;
 use map::{Change, Map};
 
 /// How often facts are loaded again because events of their partition were applied meanwhile.
 const LOADS: usize = 8;
+
+/// After how many hits a batch lets others run.
+const YIELD_AFTER: usize = 256;
 
 /// Partitions, the system's included.
 const PARTITIONS: usize = crate::keys::SUBJECT_PARTITIONS as usize + 1;
@@ -154,12 +159,13 @@ pub struct FactsCache {
 }
 
 impl FactsCache {
-    /// An empty cache.
+    /// An empty cache, which reads for many people in `lane`.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn Clock>,
         lease: Arc<Lease>,
         limits: Limits,
+        lane: Lane,
         metrics: Metrics,
     ) -> Self {
         let entries = Arc::new(Map::new(limits.bytes));
@@ -185,7 +191,7 @@ impl FactsCache {
             floor: zeros(),
             lease,
             history: ledger.followed().clone(),
-            gatherer: Gatherer::new(ledger, limits.patience),
+            gatherer: Gatherer::new(ledger, lane, limits.patience),
             clock,
             metrics,
         }
@@ -201,11 +207,18 @@ impl FactsCache {
         loaded.pop().ok_or(Error::Outrun)
     }
 
-    /// Facts of many subjects, in their order; what is missing is loaded in one statement.
+    /// Facts of many subjects, in their order; what is missing is loaded by few statements.
     pub async fn facts_of_many(&self, subjects: &[SubjectRef]) -> Result<Vec<Arc<Entry>>, Error> {
         self.require_lease()?;
-        let found: Vec<Option<Arc<Entry>>> =
-            subjects.iter().map(|subject| self.hit(subject)).collect();
+        let mut found: Vec<Option<Arc<Entry>>> = Vec::with_capacity(subjects.len());
+        for some in subjects.chunks(YIELD_AFTER) {
+            // C1 for each, since others had their turn meanwhile.
+            self.require_lease()?;
+            found.extend(some.iter().map(|subject| self.hit(subject)));
+            if found.len() < subjects.len() {
+                tokio::task::yield_now().await;
+            }
+        }
         let missing: Vec<SubjectRef> = found
             .iter()
             .zip(subjects)
@@ -249,8 +262,23 @@ impl FactsCache {
     }
 
     /// Facts straight from the ledger, kept in memory on the way: what a miss and a caller who asks
-    /// for full consistency get. C3.
+    /// for full consistency get. Many are read by several statements, each of which is compared with
+    /// what was applied as soon as it is read: one large one would be outrun by any busy partition.
     pub async fn load(&self, subjects: &[SubjectRef]) -> Result<Vec<Arc<Entry>>, Error> {
+        if subjects.len() <= lane::FEW {
+            return self.load_some(subjects).await;
+        }
+        let statements = lane::statements(subjects);
+        let loads = statements.iter().map(|statement| async move {
+            let some = lane::picked(subjects, statement);
+            self.load_some(&some).await
+        });
+        let loaded = lane::together(loads).await?;
+        Ok(lane::in_order(&statements, loaded))
+    }
+
+    /// C3, with one statement.
+    async fn load_some(&self, subjects: &[SubjectRef]) -> Result<Vec<Arc<Entry>>, Error> {
         self.require_lease()?;
         let mut result: Vec<Option<Arc<Entry>>> = vec![None; subjects.len()];
         let mut open: Vec<usize> = (0..subjects.len()).collect();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use consentgate::cache::Limits;
 use consentgate::cache::activity::{ActivityCache, SENDS_HOLD};
+use consentgate::cache::lane::Lane;
 use consentgate::clock::{Clock, ManualClock};
 use consentgate::domain::activity::{Activity, SERVICE_WINDOW, Sent, Wanted};
 use consentgate::domain::id::{BusinessId, EventId, PurposeKey, SenderId};
@@ -89,6 +90,7 @@ impl Bench {
             Arc::clone(&store) as Arc<dyn ActivityStore>,
             Arc::clone(&clock) as Arc<dyn Clock>,
             Limits::of_bytes(capacity_bytes),
+            Lane::of(4),
             Metrics::disabled(),
         );
         Self {

@@ -34,7 +34,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long a statement waits for another process's lock (a backup, say) before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-const READERS: u32 = 4;
+/// Connections that read, beside the one that writes.
+pub const READERS: u32 = 4;
 
 /// A ledger in one SQLite file.
 #[derive(Debug)]

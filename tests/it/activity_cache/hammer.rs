@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use consentgate::cache::Limits;
 use consentgate::cache::activity::ActivityCache;
+use consentgate::cache::lane::Lane;
 use consentgate::clock::ManualClock;
 use consentgate::domain::activity::{Activity, Sent, Wanted};
 use consentgate::domain::id::{EventId, SenderId};
@@ -275,6 +276,7 @@ pub async fn no_answer_is_from_before_an_acknowledged_report(store: &Store) {
             slow,
             Arc::new(ManualClock::at(NOON)),
             Limits::of_bytes(CAPACITY_BYTES),
+            Lane::of(4),
             Metrics::disabled(),
         )
     })

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use consentgate::cache::lane::Lane;
 use consentgate::cache::lease::Lease;
 use consentgate::cache::{self, Entry, FactsCache, Limits};
 use consentgate::clock::SystemClock;
@@ -68,6 +69,7 @@ fn facts_cache(ledger: Arc<dyn Ledger>) -> FactsCache {
         Arc::new(SystemClock),
         Arc::new(Lease::endless()),
         Limits::of_bytes(CAPACITY_BYTES),
+        Lane::of(4),
         Metrics::disabled(),
     )
 }

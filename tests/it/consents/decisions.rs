@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use consentgate::cache::activity::ActivityCache;
 use consentgate::cache::confirm::Confirming;
+use consentgate::cache::lane::Lane;
 use consentgate::cache::lease::Lease;
 use consentgate::cache::{FactsCache, Limits};
 use consentgate::catalog::{self, Catalog};
@@ -73,6 +74,7 @@ impl Case {
             clock.clone(),
             Arc::new(Lease::endless()),
             Limits::of_bytes(1 << 10),
+            Lane::of(4),
             metrics.clone(),
         );
         cache.restart_from(&store.ledger.heads().await.unwrap());
@@ -80,6 +82,7 @@ impl Case {
             Arc::clone(&store.activity),
             clock.clone(),
             Limits::of_bytes(1 << 10),
+            Lane::of(4),
             metrics.clone(),
         );
         let ledger_id = store.ledger.meta().await.unwrap().ledger_id;

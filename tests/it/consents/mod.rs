@@ -22,6 +22,7 @@ mod idempotency;
 mod identity;
 mod inbound;
 mod limits;
+mod many;
 mod overload;
 mod registries;
 mod reported;
@@ -270,6 +271,9 @@ on_both_databases! {
         a_stream_ends_at_its_deadline,
         at_the_servers_end_a_stream_ends_between_two_chunks_and_goes_on_elsewhere,
         a_stream_that_nobody_reads_holds_the_end_up_no_longer_than_the_grace,
+    }
+    many {
+        a_single_miss_is_answered_while_a_batch_is_read,
     }
     limits {
         a_record_takes_what_fits_and_refuses_one_more,

@@ -79,21 +79,65 @@ impl Acknowledged {
     }
 }
 
-/// Reads facts at once, and hands them over after up to two more writes were acknowledged.
+/// Reads facts at once, and hands them over later.
 #[derive(Debug)]
 pub struct SlowLedger {
     inner: Arc<dyn Ledger>,
-    acknowledged: watch::Receiver<u64>,
-    random: Random,
+    until: Until,
+}
+
+#[derive(Debug)]
+enum Until {
+    /// Up to two more writes were acknowledged.
+    Acknowledged(watch::Receiver<u64>, Random),
+    /// Who reads many is let through.
+    Open(Arc<Gate>),
+}
+
+/// Where reads about many wait; those about few pass.
+#[derive(Debug)]
+pub struct Gate {
+    few: usize,
+    open: watch::Sender<bool>,
+    seen: watch::Sender<Vec<usize>>,
+}
+
+impl Gate {
+    pub fn above(few: usize) -> Arc<Self> {
+        Arc::new(Self {
+            few,
+            open: watch::Sender::new(false),
+            seen: watch::Sender::default(),
+        })
+    }
+
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// About how many each read was that came here.
+    pub fn seen(&self) -> Vec<usize> {
+        self.seen.borrow().clone()
+    }
+
+    async fn pass(&self, people: usize) {
+        if people > self.few {
+            self.seen.send_modify(|seen| seen.push(people));
+            let mut open = self.open.subscribe();
+            open.wait_for(|open| *open).await.ok();
+        }
+    }
 }
 
 impl SlowLedger {
     pub fn over(inner: Arc<dyn Ledger>, acknowledged: &Acknowledged) -> Self {
-        Self {
-            inner,
-            acknowledged: acknowledged.0.subscribe(),
-            random: Random::new(7),
-        }
+        let until = Until::Acknowledged(acknowledged.0.subscribe(), Random::new(7));
+        Self { inner, until }
+    }
+
+    pub fn behind(inner: Arc<dyn Ledger>, gate: &Arc<Gate>) -> Self {
+        let until = Until::Open(Arc::clone(gate));
+        Self { inner, until }
     }
 }
 
@@ -101,10 +145,15 @@ impl SlowLedger {
 impl Ledger for SlowLedger {
     async fn facts(&self, subjects: &[SubjectRef]) -> Result<Vec<Loaded>, Error> {
         let loaded = self.inner.facts(subjects).await;
-        let mut acknowledged = self.acknowledged.clone();
-        let until = acknowledged.borrow().saturating_add(self.random.below(3));
-        // An error means that the test is over.
-        acknowledged.wait_for(|count| *count >= until).await.ok();
+        match &self.until {
+            Until::Acknowledged(acknowledged, random) => {
+                let mut acknowledged = acknowledged.clone();
+                let until = acknowledged.borrow().saturating_add(random.below(3));
+                // An error means that the test is over.
+                acknowledged.wait_for(|count| *count >= until).await.ok();
+            }
+            Until::Open(gate) => gate.pass(subjects.len()).await,
+        }
         loaded
     }
 

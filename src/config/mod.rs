@@ -88,7 +88,8 @@ settings! {
         /// Bring the schema up to date at start. Unset, it is done for SQLite and not for
         /// PostgreSQL, where `consentgate migrate` does it.
         migrate: Option<bool> = unset("true"),
-        /// Most connections to the database at a time.
+        /// Most connections to the database at a time. Batches and streams of checks together use at
+        /// most a quarter of them.
         database_max_connections: u32 = value("16"),
         /// Longest wait for a free connection. After it the call fails with `UNAVAILABLE`.
         database_acquire_timeout: Duration = value("2s"),
@@ -171,7 +172,7 @@ settings! {
         /// `off`.
         http2_keepalive_interval: Option<Duration> = value("30s"),
         /// Age at which a connection is asked to reconnect, so that callers find new instances, or
-        /// `off`.
+        /// `off`. A stream that has not ended `shutdown_grace` later is cut off.
         max_connection_age: Option<Duration> = value("30m"),
     }
 

@@ -110,7 +110,8 @@ impl Consents {
         })
     }
 
-    /// Decides on many recipients; facts that are not in memory are read in one statement.
+    /// Decides on many recipients; facts that are not in memory are read by few statements, which leave
+    /// single checks their connections and their turns.
     pub async fn check_many(
         &self,
         asked: &Asked,

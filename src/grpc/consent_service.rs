@@ -55,15 +55,14 @@ impl consent_service_server::ConsentService for ConsentService {
     ) -> Answer<proto::BatchCheckConsentResponse> {
         let deadline = deadline(&request);
         let batch = check::batch(request.into_inner()).map_err(|e| status::of(&e))?;
-        let (addresses, faults) = check::sound(batch.recipients);
-        let _place = self.shedding.batch(addresses.len())?;
+        let _place = self.shedding.batch(batch.recipients.len())?;
         let checked = layer::read(deadline, async {
-            self.consents
-                .check_many(&batch.asked, &addresses)
-                .await
-                .map_err(|e| status::of(&e))
+            let (addresses, faults) = check::people(check::RECIPIENTS, batch.recipients).await;
+            let checked = self.consents.check_many(&batch.asked, &addresses).await;
+            let checked = checked.map_err(|e| status::of(&e))?;
+            Ok(answer::batch_checked(checked, faults).await)
         });
-        Ok(Response::new(answer::batch_checked(checked.await?, faults)))
+        Ok(Response::new(checked.await?))
     }
 
     type StreamCheckConsentStream = Answers;

@@ -133,11 +133,11 @@ where
             return Ok(());
         };
         let recipients = check::stream_chunk(request?).map_err(|e| status::of(&e))?;
-        let (addresses, faults) = check::sound(recipients);
+        let (addresses, faults) = check::people(check::CHUNK, recipients).await;
         let count = i64::try_from(faults.len()).unwrap_or(i64::MAX);
         let checked = decides.decide(&asked, &addresses).await;
         let checked = checked.map_err(of_question)?;
-        let answer = answer::stream_checked(checked, faults, first_index);
+        let answer = answer::stream_checked(checked, faults, first_index).await;
         room.send(Step::Answer(answer));
         first_index = first_index.saturating_add(count);
     }

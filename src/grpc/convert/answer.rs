@@ -1,6 +1,6 @@
 //! Answers of the consent service.
 
-use super::{enums, proto, wire_duration, wire_time};
+use super::{enums, proto, take_turns, wire_duration, wire_time};
 use crate::consents::Violation;
 use crate::consents::check::{BatchChecked, Checked};
 use crate::consents::history::{HistoryEvent, PurposeStanding, Standings};
@@ -33,12 +33,12 @@ pub fn checked(checked: Checked) -> proto::CheckConsentResponse {
 }
 
 /// Verdicts and the faults of malformed recipients, put back into the order asked.
-pub fn batch_checked(
+pub async fn batch_checked(
     checked: BatchChecked,
     faults: Vec<Option<Violation>>,
 ) -> proto::BatchCheckConsentResponse {
     proto::BatchCheckConsentResponse {
-        results: results(&checked.verdicts, faults),
+        results: results(&checked.verdicts, faults).await,
         policy_version: checked.policy_version.to_string(),
         consistency_token: checked.token,
         decision_id: checked.decision_id.to_string(),
@@ -48,13 +48,13 @@ pub fn batch_checked(
 }
 
 /// As [`batch_checked`], for a chunk of a stream whose first recipient has this place in the audience.
-pub fn stream_checked(
+pub async fn stream_checked(
     checked: BatchChecked,
     faults: Vec<Option<Violation>>,
     first_index: i64,
 ) -> proto::StreamCheckConsentResponse {
     proto::StreamCheckConsentResponse {
-        results: results(&checked.verdicts, faults),
+        results: results(&checked.verdicts, faults).await,
         policy_version: checked.policy_version.to_string(),
         consistency_token: checked.token,
         decision_id: checked.decision_id.to_string(),
@@ -64,13 +64,20 @@ pub fn stream_checked(
     }
 }
 
-fn results(verdicts: &[Verdict], faults: Vec<Option<Violation>>) -> Vec<proto::BatchCheckResult> {
+async fn results(
+    verdicts: &[Verdict],
+    faults: Vec<Option<Violation>>,
+) -> Vec<proto::BatchCheckResult> {
     let mut verdicts = verdicts.iter();
-    let result = |fault| match fault {
-        Some(fault) => failed(fault),
-        None => verdicts.next().map_or_else(undecided, decided),
-    };
-    faults.into_iter().map(result).collect()
+    let mut results = Vec::with_capacity(faults.len());
+    for (index, fault) in faults.into_iter().enumerate() {
+        results.push(match fault {
+            Some(fault) => failed(fault),
+            None => verdicts.next().map_or_else(undecided, decided),
+        });
+        take_turns(index).await;
+    }
+    results
 }
 
 fn decided(verdict: &Verdict) -> proto::BatchCheckResult {

@@ -1,7 +1,7 @@
 //! Questions: CheckConsent, BatchCheckConsent, StreamCheckConsent, ExplainConsent, GetConsent,
 //! ListConsentEvents.
 
-use super::{Fields, enums, page_size, proto, read_recipient};
+use super::{Fields, enums, page_size, proto, read_recipient, take_turns};
 use crate::consents::check::{Asked, Consistency};
 use crate::consents::error::reason;
 use crate::consents::explain::ExplainRequest;
@@ -15,7 +15,10 @@ use crate::domain::vocabulary::MessageClass;
 pub const MAX_RECIPIENTS: usize = 10_000;
 /// The field in which a stream's first message carries its question.
 pub const QUESTION: &str = "question";
-const RECIPIENTS: &str = "recipients";
+/// The field in which a batch carries its recipients.
+pub const RECIPIENTS: &str = "recipients";
+/// The field in which a message of a stream does.
+pub const CHUNK: &str = "recipients.recipients";
 const NO_PERMITS: &str =
     "must not be OPT_OUT_CONFIRMATION: allowing it uses a permit up, so ask one by one";
 /// Far beyond any audience, and far from where counting on would overflow.
@@ -105,11 +108,11 @@ pub fn explain(request: proto::ExplainConsentRequest) -> Result<ExplainRequest, 
     fields.finish(parsed)
 }
 
-/// One question about many people; who is malformed fails alone.
+/// One question about many people, who are read by [`people`].
 #[derive(Debug)]
 pub struct Batch {
     pub asked: Asked,
-    pub recipients: Vec<Result<Recipient, Violation>>,
+    pub recipients: Vec<proto::Recipient>,
 }
 
 pub fn batch(request: proto::BatchCheckConsentRequest) -> Result<Batch, Error> {
@@ -128,10 +131,8 @@ pub fn batch(request: proto::BatchCheckConsentRequest) -> Result<Batch, Error> {
         },
     );
     let asked = fields.finish(asked)?;
-    Ok(Batch {
-        asked,
-        recipients: each(RECIPIENTS, request.recipients),
-    })
+    let recipients = request.recipients;
+    Ok(Batch { asked, recipients })
 }
 
 /// What a stream asks, and where in its audience it begins.
@@ -174,10 +175,10 @@ pub fn stream_question(
     Ok(StreamQuestion { asked, first_index })
 }
 
-/// A later message of a stream: a chunk of recipients; who is malformed fails alone.
+/// A later message of a stream: a chunk of recipients, who are read by [`people`].
 pub fn stream_chunk(
     message: proto::StreamCheckConsentRequest,
-) -> Result<Vec<Result<Recipient, Violation>>, Error> {
+) -> Result<Vec<proto::Recipient>, Error> {
     use proto::stream_check_consent_request::Payload;
     let refused = |field, message| Err(Error::invalid(field, reason::FIELD_INVALID, message));
     let recipients = match message.payload {
@@ -188,9 +189,8 @@ pub fn stream_chunk(
         None => return refused(RECIPIENTS, "is required in every message but the first"),
     };
     let mut fields = Fields::default();
-    count(&mut fields, "recipients.recipients", recipients.len());
-    fields.finish(Some(()))?;
-    Ok(each("recipients.recipients", recipients))
+    count(&mut fields, CHUNK, recipients.len());
+    fields.finish(Some(recipients))
 }
 
 fn count(fields: &mut Fields, field: &str, recipients: usize) {
@@ -207,32 +207,28 @@ fn no_permits(fields: &mut Fields, class: i32) {
     }
 }
 
-/// Every recipient by itself, a fault with its place.
-fn each(field: &str, recipients: Vec<proto::Recipient>) -> Vec<Result<Recipient, Violation>> {
-    let read = |(index, recipient)| {
-        read_recipient("", Some(recipient)).map_err(|fault| Violation {
-            field: format!("{field}[{index}]{}", fault.field),
-            ..fault
-        })
-    };
-    recipients.into_iter().enumerate().map(read).collect()
-}
-
-/// The addresses that can be asked about, and the fault of each recipient in its place.
-pub fn sound(
-    recipients: Vec<Result<Recipient, Violation>>,
+/// The addresses that can be asked about, and of each recipient its fault, if it has one: who is
+/// malformed fails alone. `field` is where the recipients stand.
+pub async fn people(
+    field: &str,
+    recipients: Vec<proto::Recipient>,
 ) -> (Vec<Address>, Vec<Option<Violation>>) {
     let mut addresses = Vec::with_capacity(recipients.len());
-    let faults = recipients
-        .into_iter()
-        .map(|recipient| match recipient {
+    let mut faults = Vec::with_capacity(recipients.len());
+    for (index, recipient) in recipients.into_iter().enumerate() {
+        let read = read_recipient("", Some(recipient));
+        faults.push(match read {
             Ok(recipient) => {
                 addresses.push(recipient.address);
                 None
             }
-            Err(fault) => Some(fault),
-        })
-        .collect();
+            Err(fault) => Some(Violation {
+                field: format!("{field}[{index}]{}", fault.field),
+                ..fault
+            }),
+        });
+        take_turns(index).await;
+    }
     (addresses, faults)
 }
 

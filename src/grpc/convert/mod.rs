@@ -28,6 +28,16 @@ use crate::domain::id::{
 };
 use crate::domain::time::Timestamp;
 
+/// After how many items of a batch others get their turn.
+const TURN: usize = 500;
+
+/// Lets others run, now and then, while the items of a batch are read or written: it holds up nobody.
+async fn take_turns(index: usize) {
+    if index % TURN == TURN - 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The most purposes that one call may name.
 pub const MAX_PURPOSES: usize = 32;
 

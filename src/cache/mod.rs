@@ -49,7 +49,7 @@ use map::{Change, Map};
 /// How often facts are loaded again because events of their partition were applied meanwhile.
 const LOADS: usize = 8;
 
-/// After how many hits a batch lets others run.
+/// After how many hits a batch lets others run: about 0.1 ms.
 const YIELD_AFTER: usize = 256;
 
 /// Partitions, the system's included.

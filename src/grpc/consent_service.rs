@@ -8,7 +8,7 @@ use super::layer::{self, deadline};
 use super::proto::{self, consent_service_server};
 use super::shed::Shedding;
 use super::status;
-use super::stream::{self, Answers};
+use super::stream::{self, Answers, Bounded};
 use crate::consents::Consents;
 
 /// The service over the use cases.
@@ -75,8 +75,11 @@ impl consent_service_server::ConsentService for ConsentService {
     ) -> Answer<Self::StreamCheckConsentStream> {
         let deadline = deadline(&request);
         let requests = request.into_inner();
-        let (consents, stop) = (self.consents.clone(), self.stop.clone());
-        let answers = stream::answers(consents, requests, deadline, stop);
+        let decides = Bounded {
+            consents: self.consents.clone(),
+            shedding: self.shedding.clone(),
+        };
+        let answers = stream::answers(decides, requests, deadline, self.stop.clone());
         Ok(Response::new(answers))
     }
 

@@ -17,6 +17,7 @@ use tracing::Instrument;
 
 use super::convert::{answer, check};
 use super::layer::Deadline;
+use super::shed::{Batch, Shedding};
 use super::{proto, status};
 use crate::consents::check::{Asked, BatchChecked};
 use crate::consents::{Consents, Error};
@@ -27,6 +28,12 @@ const WAITING: usize = 1;
 
 /// Who decides.
 pub(super) trait Decides: Send + Sync + 'static {
+    /// What is held while a chunk of so many people is in work.
+    type Place: Send;
+
+    /// A place for a chunk, unless there are too many in work.
+    fn place(&self, recipients: usize) -> Result<Self::Place, Status>;
+
     /// Whether this can be asked at all.
     fn resolves(&self, asked: &Asked) -> impl Future<Output = Result<(), Error>> + Send;
 
@@ -38,13 +45,25 @@ pub(super) trait Decides: Send + Sync + 'static {
     ) -> impl Future<Output = Result<BatchChecked, Error>> + Send;
 }
 
-impl Decides for Consents {
+/// The use cases, as many at a time as the server has room for.
+pub(super) struct Bounded {
+    pub(super) consents: Consents,
+    pub(super) shedding: Shedding,
+}
+
+impl Decides for Bounded {
+    type Place = Batch;
+
+    fn place(&self, recipients: usize) -> Result<Batch, Status> {
+        self.shedding.batch(recipients)
+    }
+
     async fn resolves(&self, asked: &Asked) -> Result<(), Error> {
-        Consents::resolves(self, asked).await
+        self.consents.resolves(asked).await
     }
 
     async fn decide(&self, asked: &Asked, addresses: &[Address]) -> Result<BatchChecked, Error> {
-        self.check_many(asked, addresses).await
+        self.consents.check_many(asked, addresses).await
     }
 }
 
@@ -133,6 +152,7 @@ where
             return Ok(());
         };
         let recipients = check::stream_chunk(request?).map_err(|e| status::of(&e))?;
+        let _place = decides.place(recipients.len())?;
         let (addresses, faults) = check::people(check::CHUNK, recipients).await;
         let count = i64::try_from(faults.len()).unwrap_or(i64::MAX);
         let checked = decides.decide(&asked, &addresses).await;

@@ -25,7 +25,6 @@ use zeroize::Zeroizing;
 use crate::cache::activity::ActivityCache;
 use crate::cache::confirm::Confirming;
 use crate::cache::follower::{self, Follower, Running};
-use crate::cache::lane::Lane;
 use crate::cache::lease::Term;
 use crate::cache::{self, FactsCache};
 use crate::catalog::{self, Catalog};
@@ -38,7 +37,6 @@ use crate::grpc::{self, Health};
 use crate::keys::source::SourceError;
 use crate::ledger::activity::ActivityStore;
 use crate::ledger::measured::Measured;
-use crate::ledger::sqlite;
 use crate::ledger::{self, Ledger, OpenError};
 use crate::policy;
 use crate::telemetry::{self, Metrics, Telemetry};
@@ -134,13 +132,12 @@ impl Server {
         let (ledger, activity) = measured(config, opened.ledger, opened.activity, &metrics);
         let policy_text = policy_text(config).await?;
         let keys = Arc::new(opened.keyring.ledger_keys());
-        let lane = lane(config);
         let cache = Arc::new(FactsCache::new(
             Arc::clone(&ledger),
             Arc::clone(&clock),
             Arc::clone(&opened.lease),
             limits(config, config.cache_size.0 - activity_share(config)),
-            lane.clone(),
+            opened.lane.clone(),
             metrics.clone(),
         ));
         let key_id = opened.keyring.current();
@@ -164,7 +161,7 @@ impl Server {
             Arc::clone(&activity),
             Arc::clone(&clock),
             limits(config, activity_share(config)),
-            lane,
+            opened.lane,
             metrics.clone(),
         );
         let following = match follower {
@@ -376,14 +373,6 @@ fn limits(config: &Config, bytes: u64) -> cache::Limits {
     cache::Limits {
         bytes,
         patience: config.max_database_wait,
-    }
-}
-
-/// What batches and streams may use of the database.
-fn lane(config: &Config) -> Lane {
-    match config.database.is_postgres() {
-        true => Lane::of(config.database_max_connections),
-        false => Lane::of(sqlite::READERS),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::Error;
+use crate::cache::lane::Lane;
 use crate::cache::lease::{Lease, Term};
 use crate::config::{Config, Database, KeySource as Wanted};
 use crate::domain::address::MATCH_RULES;
@@ -14,7 +15,7 @@ use crate::keys::{Keyring, SUBJECT_PARTITIONS};
 use crate::ledger::activity::ActivityStore;
 use crate::ledger::postgres::following::Line;
 use crate::ledger::postgres::{self, Limits, Postgres};
-use crate::ledger::sqlite::{Migrate, Sqlite};
+use crate::ledger::sqlite::{self, Migrate, Sqlite};
 use crate::ledger::{Ledger, Meta};
 
 /// A ledger that this process may serve.
@@ -24,6 +25,8 @@ pub(super) struct Opened {
     pub keyring: Keyring,
     pub meta: Meta,
     pub lease: Arc<Lease>,
+    /// What batches and streams may use of the database.
+    pub lane: Lane,
     /// Where the ledger is followed, if others may write to it as well.
     pub shared: Option<Zeroizing<String>>,
 }
@@ -50,6 +53,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Error> {
                 meta,
                 // The lock file cannot be lost while the process lives.
                 lease: Arc::new(Lease::endless()),
+                lane: Lane::of(sqlite::READERS),
                 shared: None,
             })
         }
@@ -71,6 +75,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Error> {
                 keyring,
                 meta,
                 lease: Arc::new(Lease::none(Term(config.lease))),
+                lane: Lane::of(config.database_max_connections),
                 shared: Some(Zeroizing::new(direct.to_owned())),
             })
         }

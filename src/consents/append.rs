@@ -4,6 +4,8 @@
 //! What is recorded for one address of a person is recorded for the linked ones in the same commit:
 //! see [`Group`]. How addresses come to be linked is said in [`super::identity`].
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -22,8 +24,8 @@ use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::TimeSource;
 use crate::keys::Place;
 use crate::ledger::{
-    Append, Appended, Epoch, Idempotency, Part, Position, Rpc, StoredAnswer, Subject, SubjectRef,
-    Touch, Version,
+    Append, Appended, Call, Epoch, Idempotency, Loaded, Part, Position, Rpc, StoredAnswer, Subject,
+    SubjectRef, Version,
 };
 
 /// How often a write is decided again because somebody else wrote the same subject.
@@ -32,8 +34,11 @@ pub(super) const ATTEMPTS: usize = 24;
 /// How many addresses of one person are written together at most: the ledger's limit.
 const ADDRESSES: usize = 8;
 
-/// Something personal, sealed, where there is something.
-type Sealed = Option<Vec<u8>>;
+/// What of an act is personal, sealed; where there is something.
+pub(super) struct Sealed {
+    payload: Option<Vec<u8>>,
+    address: Option<Vec<u8>>,
+}
 
 /// What stays the same over all attempts of one write.
 pub(super) struct Write<'a> {
@@ -66,6 +71,14 @@ pub(super) struct Draft {
     pub act: Act,
     pub event_time: Timestamp,
     pub time_source: TimeSource,
+}
+
+/// What a write finds that is about to begin.
+pub(super) enum Begun<A> {
+    /// Its call was carried out before: the first answer.
+    Repeated(Written<A>),
+    /// It was not: the subject to decide on.
+    New(Found),
 }
 
 /// An answer, and where the events lie that it speaks of.
@@ -103,20 +116,46 @@ pub(super) struct Prepared<'a> {
 }
 
 impl Consents {
-    /// Carries a write out. `decide` sees the facts before, `answer` the event and the facts after.
+    /// Looks an earlier call and the subject up, of one snapshot. Another content under the key is an
+    /// error.
+    pub(super) async fn begin<A: DeserializeOwned>(
+        &self,
+        write: &Write<'_>,
+        wait: Wait,
+    ) -> Result<Begun<A>, Error> {
+        let subject = self.subject_of(write);
+        let epoch = self.0.ledger.followed().current();
+        let call = write.call();
+        let looked = self.0.ledger.look(&subject, call).await?;
+        let at = self.0.clock.steady();
+        let found = Found::new(subject, looked.loaded);
+        Ok(match (looked.answer, write.key) {
+            (Some(answer), Some(key)) => {
+                let first = First {
+                    answer,
+                    key,
+                    epoch,
+                    at,
+                };
+                Begun::Repeated(self.repeat(found, first, wait).await?)
+            }
+            (Some(_), None) | (None, _) => Begun::New(found),
+        })
+    }
+
+    /// Carries a write out, that has found its subject so. `decide` sees the facts before, `answer`
+    /// the event and the facts after.
     pub(super) async fn append_with<A: Serialize + DeserializeOwned>(
         &self,
         write: &Write<'_>,
+        mut own: Found,
         decide: impl Fn(&Facts, Timestamp) -> Result<Draft, Error>,
         answer: impl Fn(&Event, &Facts) -> A,
     ) -> Result<Written<A>, Error> {
-        let subject = self.subject_ref(
-            write.business,
-            &write.compiled.keys,
-            &write.recipient.address,
-        );
         for _ in 0..ATTEMPTS {
-            let group = self.read_group(&subject).await?;
+            let subject = own.subject.clone();
+            let linked = self.read_linked(&own).await?;
+            let group = Group { own, linked };
             let now = group.now(self.now());
             let draft = decide(&group.own.facts, now)?;
             let prepared = group.prepare(write, &draft, now);
@@ -125,6 +164,7 @@ impl Consents {
             if let Some(written) = self.commit(write, prepared, answer).await? {
                 return Ok(written);
             }
+            own = self.read_for_write(&subject).await?;
         }
         Err(Error::Contended)
     }
@@ -162,12 +202,10 @@ impl Consents {
                 }))
             }
             Appended::VersionChanged => Ok(None),
-            Appended::KeyUsed => {
-                let found = self.repeated(write, Wait::Yes).await?;
-                found
-                    .map(Some)
-                    .ok_or_else(|| Error::internal("a used key has no answer"))
-            }
+            Appended::KeyUsed => match self.begin(write, Wait::Yes).await? {
+                Begun::Repeated(first) => Ok(Some(first)),
+                Begun::New(_) => Err(Error::internal("a used key has no answer")),
+            },
         }
     }
 
@@ -177,25 +215,7 @@ impl Consents {
         let loaded = loaded
             .pop()
             .ok_or_else(|| Error::internal("a read answered nothing"))?;
-        let subject = subject.clone();
-        Ok(match loaded.subject {
-            None => Found {
-                subject,
-                subject_id: SubjectId(Uuid::new_v4()),
-                version: Version(0),
-                facts: Facts::default(),
-            },
-            Some(Subject {
-                subject_id,
-                version,
-                facts,
-            }) => Found {
-                subject,
-                subject_id,
-                version,
-                facts,
-            },
-        })
+        Ok(Found::new(subject.clone(), loaded))
     }
 
     pub(super) async fn read_group(&self, subject: &SubjectRef) -> Result<Group, Error> {
@@ -240,51 +260,22 @@ impl Consents {
         prepared: &[Prepared<'_>],
         answer: &A,
     ) -> Result<Appended, Error> {
-        let keys = &write.compiled.keys;
         let answer = serde_json::to_string(answer).expect("an answer has only string keys");
-        let sealed: Vec<(Sealed, Sealed)> = prepared
-            .iter()
-            .map(|one| {
-                let payload = write
-                    .payload
-                    .as_ref()
-                    .map(|payload| payload.seal(keys, one.event.event_id));
-                let place = Place {
-                    column: "subject_address.sealed",
-                    row: one.found.subject_id.0.as_bytes(),
-                };
-                let address = one
-                    .recipient
-                    .map(|recipient| keys.seal(place, recipient.text.as_bytes()));
-                (payload, address)
-            })
-            .collect();
+        let sealed: Vec<Sealed> = prepared.iter().map(|one| one.seal(write)).collect();
         let parts: Vec<Part<'_>> = prepared
             .iter()
             .zip(&sealed)
-            .map(|(one, (payload, address))| Part {
-                subject: &one.found.subject,
-                expected: one.found.version,
-                event: &one.event,
-                facts: &one.found.facts,
-                payload: payload.as_deref(),
-                address: address.as_deref(),
-            })
+            .map(|(one, sealed)| one.part(sealed))
             .collect();
         let append = Append {
             parts: &parts,
-            key_id: keys.current(),
-            idempotency: write.key.map(|key| Idempotency {
-                rpc: write.rpc,
-                key_hash: key.key_hash,
-                content_hash: key.content_hash,
-                answer: &answer,
-            }),
+            key_id: write.compiled.keys.current(),
+            idempotency: write.idempotency(&answer),
         };
         Ok(self.0.ledger.append(&append).await?)
     }
 
-    fn tell_cache(&self, appended: Prepared<'_>, position: Position, epoch: Epoch) {
+    pub(super) fn tell_cache(&self, appended: Prepared<'_>, position: Position, epoch: Epoch) {
         let Prepared { found, .. } = appended;
         let entry = Entry {
             subject_id: Some(found.subject_id),
@@ -297,30 +288,24 @@ impl Consents {
         self.0.cache.committed(&found.subject, position, entry);
     }
 
-    /// The answer of an earlier call with this key and content. Another content is an error.
-    pub(super) async fn repeated<A: DeserializeOwned>(
+    /// The answer of the first call, if this is a repeat of it and not another one under its key.
+    async fn repeat<A: DeserializeOwned>(
         &self,
-        write: &Write<'_>,
+        found: Found,
+        first: First,
         wait: Wait,
-    ) -> Result<Option<Written<A>>, Error> {
-        let Some(key) = write.key else {
-            return Ok(None);
-        };
-        let epoch = self.0.ledger.followed().current();
-        let found = self
-            .0
-            .ledger
-            .answer(write.business, write.rpc, &key.key_hash, Touch::Yes)
-            .await?;
-        let at = self.0.clock.steady();
-        let Some(StoredAnswer {
-            content_hash,
-            answer,
-            position,
-        }) = found
-        else {
-            return Ok(None);
-        };
+    ) -> Result<Written<A>, Error> {
+        let First {
+            answer:
+                StoredAnswer {
+                    content_hash,
+                    answer,
+                    position,
+                },
+            key,
+            epoch,
+            at,
+        } = first;
         if content_hash != key.content_hash {
             return Err(Error::KeyReused);
         }
@@ -329,7 +314,7 @@ impl Consents {
                 "the answer stored for {position:?} does not read: {fault}"
             ))
         })?;
-        self.observed_everywhere(write, position).await?;
+        self.observed_everywhere(&found, position).await?;
         // W6: the first call may have ended before it knew. Where the linked addresses' events lie is
         // not kept, so everything up to now is waited for.
         let confirmation = match wait {
@@ -344,31 +329,22 @@ impl Consents {
             }
             Wait::No => Confirmation::NOT_NEEDED,
         };
-        Ok(Some(Written {
+        Ok(Written {
             answer,
             positions: vec![position],
             confirmation,
-        }))
+        })
     }
 
     /// The first answer may never have arrived, so its events may not be applied here yet: not those
     /// of the linked addresses either, which lie in other partitions.
-    async fn observed_everywhere(
-        &self,
-        write: &Write<'_>,
-        position: Position,
-    ) -> Result<(), Error> {
-        let subject = self.subject_ref(
-            write.business,
-            &write.compiled.keys,
-            &write.recipient.address,
-        );
-        self.0.cache.observed(&subject, position);
-        let group = self.read_group(&subject).await?;
-        if group.linked.is_empty() {
+    async fn observed_everywhere(&self, found: &Found, position: Position) -> Result<(), Error> {
+        self.0.cache.observed(&found.subject, position);
+        let linked = self.read_linked(found).await?;
+        if linked.is_empty() {
             return Ok(());
         }
-        let linked: Vec<SubjectRef> = group.linked.into_iter().map(|one| one.subject).collect();
+        let linked: Vec<SubjectRef> = linked.into_iter().map(|one| one.subject).collect();
         let loaded = self.0.ledger.facts(&linked).await?;
         for (subject, loaded) in linked.iter().zip(loaded) {
             let position = Position {
@@ -378,6 +354,63 @@ impl Consents {
             self.0.cache.observed(subject, position);
         }
         Ok(())
+    }
+
+    pub(super) fn subject_of(&self, write: &Write<'_>) -> SubjectRef {
+        let keys = &write.compiled.keys;
+        self.subject_ref(write.business, keys, &write.recipient.address)
+    }
+}
+
+/// A first call, as a repeat of it finds it.
+struct First {
+    answer: StoredAnswer,
+    /// The repeat's.
+    key: Key,
+    /// When and in which history it was looked up.
+    epoch: Epoch,
+    at: Duration,
+}
+
+impl Write<'_> {
+    /// What is kept of the call with its answer.
+    pub(super) fn idempotency<'a>(&self, answer: &'a str) -> Option<Idempotency<'a>> {
+        self.key.map(|key| Idempotency {
+            rpc: self.rpc,
+            key_hash: key.key_hash,
+            content_hash: key.content_hash,
+            answer,
+        })
+    }
+
+    fn call(&self) -> Option<Call> {
+        self.key.map(|Key { key_hash, .. }| Call {
+            rpc: self.rpc,
+            key_hash,
+        })
+    }
+}
+
+impl Found {
+    pub(super) fn new(subject: SubjectRef, loaded: Loaded) -> Self {
+        match loaded.subject {
+            None => Self {
+                subject,
+                subject_id: SubjectId(Uuid::new_v4()),
+                version: Version(0),
+                facts: Facts::default(),
+            },
+            Some(Subject {
+                subject_id,
+                version,
+                facts,
+            }) => Self {
+                subject,
+                subject_id,
+                version,
+                facts,
+            },
+        }
     }
 }
 
@@ -392,7 +425,12 @@ impl Group {
     }
 
     /// The event for each address that it concerns, the asked one's first, applied to its facts.
-    fn prepare<'a>(self, write: &Write<'a>, draft: &Draft, now: Timestamp) -> Vec<Prepared<'a>> {
+    pub(super) fn prepare<'a>(
+        self,
+        write: &Write<'a>,
+        draft: &Draft,
+        now: Timestamp,
+    ) -> Vec<Prepared<'a>> {
         let event_id = EventId(new_id(now));
         let event = Event {
             schema: SCHEMA,
@@ -436,6 +474,32 @@ impl<'a> Prepared<'a> {
             found,
             event,
             recipient,
+        }
+    }
+
+    pub(super) fn seal(&self, write: &Write<'_>) -> Sealed {
+        let keys = &write.compiled.keys;
+        let place = Place {
+            column: "subject_address.sealed",
+            row: self.found.subject_id.0.as_bytes(),
+        };
+        let payload = write.payload.as_ref();
+        Sealed {
+            payload: payload.map(|payload| payload.seal(keys, self.event.event_id)),
+            address: self
+                .recipient
+                .map(|recipient| keys.seal(place, recipient.text.as_bytes())),
+        }
+    }
+
+    pub(super) fn part<'b>(&'b self, sealed: &'b Sealed) -> Part<'b> {
+        Part {
+            subject: &self.found.subject,
+            expected: self.found.version,
+            event: &self.event,
+            facts: &self.found.facts,
+            payload: sealed.payload.as_deref(),
+            address: sealed.address.as_deref(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::append::{Draft, Key, Wait, Write};
+use super::append::{Begun, Draft, Key, Wait, Write};
 use super::error::reason;
 use super::payload::Payload;
 use super::record::{RecordAnswer, as_set, stored_records};
@@ -69,9 +69,10 @@ impl Consents {
             payload: Payload::new(&request.evidence, &BTreeMap::new(), &request.actor),
             key: Some(key),
         };
-        if let Some(first) = self.repeated(&write, Wait::No).await? {
-            return Ok(self.recorded(first));
-        }
+        let found = match self.begin(&write, Wait::No).await? {
+            Begun::Repeated(first) => return Ok(self.recorded(first)),
+            Begun::New(found) => found,
+        };
         let asked = self.asked(request, &compiled)?;
         let confirming = Confirming {
             address: &request.recipient.address,
@@ -87,6 +88,7 @@ impl Consents {
         let written = self
             .append_with(
                 &write,
+                found,
                 |facts, now| {
                     let act = confirmation(&confirming, &compiled, facts, &history, now)?;
                     Ok(Draft {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::alarm::{Counted, Series};
-use super::append::{Draft, Key, Wait, Write, Written};
+use super::append::{Begun, Draft, Key, Wait, Write, Written};
 use super::payload::{Payload, Reported};
 use super::send::{Kept, MessageId, time_of};
 use super::{Consents, Error, Evidence, Recipient, Violation, resolve};
@@ -202,9 +202,10 @@ impl Consents {
             payload: Some(payload(report)),
             key: key(case),
         };
-        if let Some(first) = self.repeated(&write, Wait::Yes).await? {
-            return Ok(self.failure_kept(first));
-        }
+        let found = match self.begin(&write, Wait::Yes).await? {
+            Begun::Repeated(first) => return Ok(self.failure_kept(first)),
+            Begun::New(found) => found,
+        };
         let believed = doubted.is_none_or(|series| self.believes(case.provider, series, class));
         let word = case.provider.word();
         self.0.metrics.delivery_failed(word, class, believed);
@@ -214,6 +215,7 @@ impl Consents {
         let written = self
             .append_with(
                 &write,
+                found,
                 |_, now| {
                     let reported = report.failed_at.map(|at| time_of(at, now));
                     let (event_time, is_theirs) = reported.unwrap_or((now, false));

@@ -20,6 +20,7 @@ pub mod inbound;
 mod payload;
 pub mod progress;
 pub mod record;
+mod record_many;
 pub mod registry;
 mod resolve;
 pub mod send;

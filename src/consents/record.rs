@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::append::{Draft, Key, Wait, Write};
+use super::append::{Begun, Draft, Key, Wait, Write};
 use super::error::reason;
 use super::payload::Payload;
 use super::withdraw::EARLIEST;
@@ -96,73 +96,81 @@ pub(super) struct StoredRecords {
     pub records: Vec<Record>,
 }
 
+impl RecordRequest {
+    pub(super) fn write<'a>(&'a self, compiled: &'a Compiled) -> Write<'a> {
+        let content = serde_json::to_vec(self).expect("a request has only string keys");
+        let (key, recipient) = (&self.idempotency_key, &self.recipient);
+        Write {
+            rpc: Rpc::RecordConsent,
+            business: &self.business,
+            compiled,
+            recipient,
+            payload: Payload::new(&self.evidence, &self.labels, &self.actor),
+            key: Some(Key::new(compiled, key, recipient, &content)),
+        }
+    }
+
+    pub(super) fn draft(&self, act: Act, now: Timestamp) -> Draft {
+        Draft {
+            act,
+            event_time: self.event_time.min(now),
+            // Also where it was cut to now: for a grant that is the generous bound.
+            time_source: TimeSource::Caller,
+        }
+    }
+
+    pub(super) fn stored(
+        &self,
+        compiled: &Compiled,
+        purposes: &[Purpose],
+        event: &Event,
+        facts: &Facts,
+    ) -> StoredRecords {
+        stored_records(compiled, purposes, &self.recipient.address, event, facts)
+    }
+
+    /// An answer in the order in which this caller named the purposes.
+    pub(super) fn in_order(&self, mut answer: RecordAnswer) -> RecordAnswer {
+        let place = |record: &Record| self.purposes.iter().position(|p| *p == record.purpose);
+        answer.records.sort_by_key(place);
+        answer
+    }
+}
+
 impl Consents {
     /// Records an act. The same key and content again gives the first answer.
     pub async fn record(&self, request: RecordRequest) -> Result<RecordAnswer, Error> {
         let consents = self.clone();
-        self.to_its_end(async move {
-            let mut answer = consents.record_now(&request).await?;
-            let place =
-                |record: &Record| request.purposes.iter().position(|p| *p == record.purpose);
-            answer.records.sort_by_key(place);
-            Ok(answer)
-        })
-        .await
+        self.to_its_end(async move { consents.record_now(&request).await })
+            .await
     }
 
-    async fn record_now(&self, request: &RecordRequest) -> Result<RecordAnswer, Error> {
+    pub(super) async fn record_now(&self, request: &RecordRequest) -> Result<RecordAnswer, Error> {
         let compiled = self
             .business_with(&request.business, &names(request))
             .await?;
-        let content = serde_json::to_vec(request).expect("a request has only string keys");
-        let key = Key::new(
-            &compiled,
-            &request.idempotency_key,
-            &request.recipient,
-            &content,
-        );
-        let write = Write {
-            rpc: Rpc::RecordConsent,
-            business: &request.business,
-            compiled: &compiled,
-            recipient: &request.recipient,
-            payload: Payload::new(&request.evidence, &request.labels, &request.actor),
-            key: Some(key),
-        };
+        let write = request.write(&compiled);
         // Before anything is judged: a repeat gets the first answer also under newer rules.
         // A refusal restricts, and what restricts is acknowledged on the strength of a write alone.
         let touch = match request.event_state {
             EventState::Refused => Wait::Yes,
             EventState::Given | EventState::Requested | EventState::RequestDeferred => Wait::No,
         };
-        if let Some(first) = self.repeated(&write, touch).await? {
-            return Ok(self.recorded(first));
-        }
+        let found = match self.begin(&write, touch).await? {
+            Begun::Repeated(first) => return Ok(request.in_order(self.recorded(first))),
+            Begun::New(found) => found,
+        };
         let act = self.judge(request, &compiled)?;
         let purposes = purposes(request, &compiled)?;
         let written = self
             .append_with(
                 &write,
-                |_, now| {
-                    Ok(Draft {
-                        act: act.clone(),
-                        event_time: request.event_time.min(now),
-                        // Also where it was cut to now: for a grant that is the generous bound.
-                        time_source: TimeSource::Caller,
-                    })
-                },
-                |event, facts| {
-                    stored_records(
-                        &compiled,
-                        &purposes,
-                        &request.recipient.address,
-                        event,
-                        facts,
-                    )
-                },
+                found,
+                |_, now| Ok(request.draft(act.clone(), now)),
+                |event, facts| request.stored(&compiled, &purposes, event, facts),
             )
             .await?;
-        Ok(self.recorded(written))
+        Ok(request.in_order(self.recorded(written)))
     }
 
     pub(super) fn recorded(&self, written: super::append::Written<StoredRecords>) -> RecordAnswer {
@@ -174,7 +182,7 @@ impl Consents {
     }
 
     /// The act to be stored, or everything that is wrong with it.
-    fn judge(&self, request: &RecordRequest, compiled: &Compiled) -> Result<Act, Error> {
+    pub(super) fn judge(&self, request: &RecordRequest, compiled: &Compiled) -> Result<Act, Error> {
         let mut violations = Vec::new();
         let purposes: Vec<(usize, &Purpose)> = request
             .purposes
@@ -269,14 +277,17 @@ fn judge_time(event_time: Timestamp, now: Timestamp, compiled: &Compiled) -> Opt
     (event_time < EARLIEST).then(|| Violation::new("event_time", reason::FIELD_INVALID, message))
 }
 
-fn names(request: &RecordRequest) -> Vec<Named<'_>> {
+pub(super) fn names(request: &RecordRequest) -> Vec<Named<'_>> {
     let purposes = request.purposes.iter().map(Named::Purpose);
     let notice = request.notice.iter().map(Named::Notice);
     let sender = request.sender.iter().map(Named::Sender);
     purposes.chain(notice).chain(sender).collect()
 }
 
-fn purposes(request: &RecordRequest, compiled: &Compiled) -> Result<Vec<Purpose>, Error> {
+pub(super) fn purposes(
+    request: &RecordRequest,
+    compiled: &Compiled,
+) -> Result<Vec<Purpose>, Error> {
     sorted(request.purposes.clone())
         .iter()
         .map(|key| {

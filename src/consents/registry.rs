@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Draft, Key, Wait, Write, Written};
+use super::append::{Begun, Draft, Key, Wait, Write, Written};
 use super::error::reason;
 use super::payload::Payload;
 use super::withdraw::EARLIEST;
@@ -85,13 +85,15 @@ impl Consents {
             RegistryResult::Listed => Wait::Yes,
             RegistryResult::NotListed | RegistryResult::NoData => Wait::No,
         };
-        if let Some(first) = self.repeated(&write, touch).await? {
-            return Ok(self.registry_checked(request, first));
-        }
+        let found = match self.begin(&write, touch).await? {
+            Begun::Repeated(first) => return Ok(self.registry_checked(request, first)),
+            Begun::New(found) => found,
+        };
         judge(request, &compiled, self.now())?;
         let written = self
             .append_with(
                 &write,
+                found,
                 |_, now| {
                     Ok(Draft {
                         act: Act::RegistryChecked(RegistryCheck {

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Draft, Key, Wait, Write};
+use super::append::{Begun, Draft, Key, Wait, Write};
 use super::payload::{Payload, Reported};
 use super::withdraw::EARLIEST;
 use super::{Consents, Error, Evidence, Recipient, check, resolve};
@@ -142,9 +142,9 @@ impl Consents {
             payload: Some(Payload::of_report(evidence, reported)),
             key: Some(Key::alone(key_hash)),
         };
-        let written = match self.repeated(&write, Wait::No).await? {
-            Some(first) => first,
-            None => {
+        let written = match self.begin(&write, Wait::No).await? {
+            Begun::Repeated(first) => first,
+            Begun::New(found) => {
                 let act = Act::ConsentRequested(Asked {
                     purposes: vec![resolved.purpose.key.clone()],
                     sender_id: Some(resolved.sender.clone()),
@@ -152,6 +152,7 @@ impl Consents {
                 });
                 self.append_with(
                     &write,
+                    found,
                     |_, now| {
                         let (event_time, is_theirs) = time_of(report.sent_at, now);
                         Ok(Draft {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Draft, Key, Wait, Write, Written};
+use super::append::{Begun, Draft, Key, Wait, Write, Written};
 use super::error::reason;
 use super::payload::Payload;
 use super::withdraw::{Restrictive, WithdrawAnswer};
@@ -95,9 +95,10 @@ impl Consents {
                 &content,
             )),
         };
-        if let Some(first) = self.repeated(&write, Wait::Yes).await? {
-            return Ok(self.restricted(first));
-        }
+        let found = match self.begin(&write, Wait::Yes).await? {
+            Begun::Repeated(first) => return Ok(self.restricted(first)),
+            Begun::New(found) => found,
+        };
         let sender_id = judge_names(request, &compiled)?;
         if request.until.is_some_and(|until| until <= self.now()) {
             return Err(Error::invalid(
@@ -109,6 +110,7 @@ impl Consents {
         let written = self
             .append_with(
                 &write,
+                found,
                 |_, now| {
                     let (event_time, time_source) = match request.since {
                         Some(since) if since <= now => (since, TimeSource::Caller),
@@ -157,14 +159,16 @@ impl Consents {
                 &content,
             )),
         };
-        if let Some(first) = self.repeated(&write, Wait::No).await? {
-            return Ok(self.lifted(first));
-        }
+        let found = match self.begin(&write, Wait::No).await? {
+            Begun::Repeated(first) => return Ok(self.lifted(first)),
+            Begun::New(found) => found,
+        };
         let (event, suppression) = self.suppression(request, &compiled).await?;
         self.judge_lift(request, &compiled, &event, &suppression)?;
         let written = self
             .append_with(
                 &write,
+                found,
                 |_, now| {
                     let (event_time, time_source) = match request.event_time > now {
                         true => (now, TimeSource::Gate),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Draft, Key, Wait, Write, Written};
+use super::append::{Begun, Draft, Key, Wait, Write, Written};
 use super::payload::Payload;
 use super::{Consents, Error, Evidence, Recipient};
 use crate::domain::event::{Act, Event, Restriction, Scope, Suppression};
@@ -105,9 +105,10 @@ impl Consents {
         write: &Write<'_>,
         request: &WithdrawRequest,
     ) -> Result<WithdrawAnswer, Error> {
-        if let Some(first) = self.repeated(write, Wait::Yes).await? {
-            return Ok(self.restricted(first));
-        }
+        let found = match self.begin(write, Wait::Yes).await? {
+            Begun::Repeated(first) => return Ok(self.restricted(first)),
+            Begun::New(found) => found,
+        };
         // An alias is stored as the sender that it names. A name that nobody has narrows nothing: it
         // may become some sender's, or have been, and the opt-out must hold for that one, too.
         let sender = request
@@ -118,6 +119,7 @@ impl Consents {
         let written = self
             .append_with(
                 write,
+                found,
                 |_, now| {
                     let (event_time, time_source) = match request.event_time {
                         Some(time) if (EARLIEST..=now).contains(&time) => {

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 
 use super::activity::{ActivityStore, Kind};
 use super::{
-    Append, Appended, Error, History, Ledger, Loaded, Meta, Offset, Partition, Position, Recorded,
-    Rpc, StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord, Touch,
+    Append, Appended, Call, Error, History, Ledger, Loaded, Looked, Meta, Offset, Partition,
+    Position, Recorded, Rpc, StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord, Touch,
 };
 use crate::domain::activity::{Activity, Sent, Wanted};
 use crate::domain::id::{BusinessId, EventId, SenderId, SubjectId};
@@ -100,6 +100,33 @@ impl Ledger for Measured<dyn Ledger> {
         touch: Touch,
     ) -> Result<Option<StoredAnswer>, Error> {
         self.within(self.inner.answer(business, rpc, key_hash, touch))
+            .await
+    }
+
+    async fn append_many(&self, appends: &[Append<'_>]) -> Vec<Result<Appended, Error>> {
+        let outcome = |result: &Result<Vec<Result<Appended, Error>>, Error>| match result {
+            Ok(results) if results.iter().all(|one| matches!(one, Ok(Appended::At(_)))) => {
+                Outcome::Ok
+            }
+            Ok(results) if results.iter().all(Result::is_ok) => Outcome::Conflict,
+            Ok(_) | Err(_) => Outcome::Error,
+        };
+        let call = self.within(async { Ok(self.inner.append_many(appends).await) });
+        let done = self
+            .metrics
+            .time_ledger(LedgerOperation::Append, call, outcome)
+            .await;
+        done.unwrap_or_else(|error| {
+            let error = Arc::new(error);
+            let shared = appends
+                .iter()
+                .map(|_| Err(Error::shared(Arc::clone(&error))));
+            shared.collect()
+        })
+    }
+
+    async fn look(&self, subject: &SubjectRef, call: Option<Call>) -> Result<Looked, Error> {
+        self.time(LedgerOperation::Facts, self.inner.look(subject, call))
             .await
     }
 

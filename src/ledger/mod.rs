@@ -19,6 +19,7 @@ pub mod postgres;
 pub mod replay;
 mod row;
 pub mod sqlite;
+mod together;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use crate::domain::event::Event;
 use crate::domain::facts::Facts;
 use crate::domain::id::{BusinessId, SubjectId};
 use crate::domain::time::Timestamp;
+
+use together::Sorted;
 
 pub use history::{Epoch, History, Timeline};
 
@@ -119,6 +122,9 @@ struct WrongParts;
 impl Append<'_> {
     pub const MOST_PARTS: usize = 8;
 
+    /// How many acts are committed together at most.
+    pub const MOST_AT_ONCE: usize = 1_000;
+
     /// The indices of the parts in the order in which their rows are locked, which is the same for
     /// all writers.
     fn in_lock_order(&self) -> Result<Vec<usize>, Error> {
@@ -200,6 +206,26 @@ pub struct StoredAnswer {
     pub answer: String,
     pub position: Position,
 }
+
+/// A call by its idempotency key, of the business whose subject it is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Call {
+    pub rpc: Rpc,
+    pub key_hash: [u8; 16],
+}
+
+/// What a write finds.
+#[derive(Debug)]
+pub struct Looked {
+    /// `None`: nobody has made the call yet.
+    pub answer: Option<StoredAnswer>,
+    pub loaded: Loaded,
+}
+
+/// A read of one subject gave none, not even that there is nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("a read answered nothing")]
+struct NothingRead;
 
 /// Whether looking an answer up must commit something: a repeated restriction is acknowledged only
 /// on the strength of a write (coherence protocol, W1).
@@ -327,6 +353,40 @@ pub trait Ledger: Send + Sync + fmt::Debug + 'static {
         key_hash: &[u8; 16],
         touch: Touch,
     ) -> Result<Option<StoredAnswer>, Error>;
+
+    /// Commits up to [`Append::MOST_AT_ONCE`] acts that do not depend on each other, each on one
+    /// subject, with what came of each in the order given. Together in one transaction; if the
+    /// database refuses that for what one of them does, one by one. An act on the subject or under the
+    /// key of an earlier one of the same call is not tried: to it the version has changed.
+    async fn append_many(&self, appends: &[Append<'_>]) -> Vec<Result<Appended, Error>> {
+        let mut results = Vec::with_capacity(appends.len());
+        for (append, sorted) in appends.iter().zip(together::sort(appends)) {
+            results.push(match sorted {
+                Sorted::Taken(_) => self.append(append).await,
+                Sorted::Later => Ok(Appended::VersionChanged),
+                Sorted::Refused(error) => Err(error),
+            });
+        }
+        results
+    }
+
+    /// What a write begins with: the answer of an earlier call under its key, touched if there is one,
+    /// and its subject. The subject is of the answer's snapshot or a later one, so that it has
+    /// everything that the earlier call wrote. One statement where each costs a round trip.
+    async fn look(&self, subject: &SubjectRef, call: Option<Call>) -> Result<Looked, Error> {
+        let answer = match call {
+            None => None,
+            Some(Call { rpc, key_hash }) => {
+                self.answer(&subject.business, rpc, &key_hash, Touch::Yes)
+                    .await?
+            }
+        };
+        let loaded = self.facts(std::slice::from_ref(subject)).await?.pop();
+        Ok(Looked {
+            answer,
+            loaded: loaded.ok_or(Error::Rejected(NothingRead.into()))?,
+        })
+    }
 
     /// Forgets answers of calls before `before`, at most `limit`; says how many.
     async fn forget_answers(&self, before: Timestamp, limit: u32) -> Result<u64, Error>;

@@ -202,6 +202,11 @@ pub(super) fn recorded(row: &impl Columns) -> Result<Recorded, Error> {
     })
 }
 
+/// Whether a row that may lack an answer has one.
+pub(super) fn has_answer(row: &impl Columns) -> Result<bool, Error> {
+    Ok(!row.is_null("content_hash").map_err(sort_error)?)
+}
+
 /// Reads the answer of an earlier call.
 pub(super) fn answer(
     row: &impl Columns,

@@ -181,8 +181,8 @@ impl Consents {
             &write.compiled.keys,
             &report.recipient.address,
         );
-        let facts = self.read_for_write(&subject).await?.facts;
-        if context.act(intent, &facts, self.now())?.is_none() {
+        let found = self.read_for_write(&subject).await?;
+        if context.act(intent, &found.facts, self.now())?.is_none() {
             return Ok(None);
         }
         // Somebody else may have done meanwhile what was to be done.
@@ -190,6 +190,7 @@ impl Consents {
         let decided = self
             .append_with(
                 write,
+                found,
                 |facts, now| {
                     let act = context.act(intent, facts, now)?;
                     let act = act.ok_or_else(|| {

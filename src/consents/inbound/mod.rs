@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Key, Wait, Write, Written};
+use super::append::{Begun, Key, Wait, Write, Written};
 use super::identity::Said;
 use super::payload::Payload;
 use super::withdraw::EARLIEST;
@@ -107,15 +107,15 @@ impl Consents {
             payload: Payload::new(&evidence(report), &BTreeMap::new(), ""),
             key: Some(key),
         };
-        let mut first = self.repeated::<Done>(&write, Wait::Yes).await;
+        let mut first = self.begin::<Done>(&write, Wait::Yes).await;
         if matches!(first, Err(Error::KeyReused)) {
             // An edited message has the id of the first one: it is another message.
             write.key = Some(key.for_other_content(&compiled));
-            first = self.repeated::<Done>(&write, Wait::Yes).await;
+            first = self.begin::<Done>(&write, Wait::Yes).await;
         }
         let written = match first? {
-            Some(first) => Some(first),
-            None => self.act_on(write, report, sender.as_ref()).await?,
+            Begun::Repeated(first) => Some(first),
+            Begun::New(_) => self.act_on(write, report, sender.as_ref()).await?,
         };
         self.open_window(report, &compiled, sender.as_ref()).await?;
         self.answer_inbound(report, &compiled, sender.as_ref(), written)

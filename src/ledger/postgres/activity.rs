@@ -50,7 +50,7 @@ impl ActivityStore for Postgres {
         .bind(businesses)
         .bind(sender.as_str())
         .bind(at.as_micros())
-        .execute(&mut *self.lent().await?)
+        .execute(&mut *self.core.lent().await?)
         .await
         .map_err(sort_error)?;
         Ok(())
@@ -80,7 +80,7 @@ impl ActivityStore for Postgres {
         .bind(sent.purpose.as_str())
         .bind(i16::from(sent.class.code()))
         .bind(sent.at.as_micros())
-        .execute(&mut *self.lent().await?)
+        .execute(&mut *self.core.lent().await?)
         .await
         .map_err(sort_error)?;
         Ok(was_new(&subjects, done.rows_affected()))
@@ -110,7 +110,7 @@ impl ActivityStore for Postgres {
         let done = sqlx::query(statement)
             .bind(before.as_micros())
             .bind(i64::from(limit))
-            .execute(&mut *self.lent().await?)
+            .execute(&mut *self.core.lent().await?)
             .await
             .map_err(sort_error)?;
         Ok(done.rows_affected())
@@ -129,7 +129,7 @@ impl ActivityStore for Postgres {
         .bind(opt_out.0)
         .bind(request.as_slice())
         .bind(at.as_micros())
-        .execute(&mut *self.lent().await?)
+        .execute(&mut *self.core.lent().await?)
         .await
         .map_err(sort_error)?;
         if taken.rows_affected() == 1 {
@@ -142,7 +142,7 @@ impl ActivityStore for Postgres {
     async fn permit_holder(&self, opt_out: EventId) -> Result<Option<[u8; 16]>, Error> {
         let row = sqlx::query("SELECT request FROM opt_out_permit WHERE event_id = $1")
             .bind(opt_out.0)
-            .fetch_optional(&mut *self.lent().await?)
+            .fetch_optional(&mut *self.core.lent().await?)
             .await
             .map_err(sort_error)?;
         row.map(|row| row::permit_holder(&row, opt_out)).transpose()
@@ -167,7 +167,7 @@ impl Postgres {
         .bind(partitions)
         .bind(keys)
         .bind(sender.as_str())
-        .fetch_all(&mut *self.lent().await?)
+        .fetch_all(&mut *self.core.lent().await?)
         .await
         .map_err(sort_error)?;
         row::windows(&rows, subjects, found)
@@ -194,7 +194,7 @@ impl Postgres {
         .bind(keys)
         .bind(since.as_micros())
         .bind(i64::try_from(MOST_SENDS).unwrap_or(i64::MAX))
-        .fetch_all(&mut *self.lent().await?)
+        .fetch_all(&mut *self.core.lent().await?)
         .await
         .map_err(sort_error)?;
         row::sends(&rows, subjects, found)

@@ -12,6 +12,7 @@ use super::super::{
     Append, Appended, Error, Idempotency, Offset, Part, Partition, Position, Timeline, row,
     sort_error,
 };
+use super::many::Act;
 use super::{code, timeline_numbered};
 use crate::domain::facts::FOLD_VERSION;
 
@@ -96,10 +97,20 @@ pub(super) async fn append(
     append: &Append<'_>,
 ) -> Result<(Appended, Option<Timeline>), Error> {
     let order = append.in_lock_order()?;
-    let appended = match append.parts {
-        [part] => append_one(connection, part, append).await,
-        _ => append_all(connection, append, &order).await,
-    };
+    outcome(append_all(connection, append, &order).await)
+}
+
+/// The same of an act on one subject.
+pub(super) async fn append_act(
+    connection: &mut PgConnection,
+    act: &Act,
+) -> Result<(Appended, Option<Timeline>), Error> {
+    outcome(append_one(connection, act).await)
+}
+
+fn outcome(
+    appended: Result<Option<Committed>, sqlx::Error>,
+) -> Result<(Appended, Option<Timeline>), Error> {
     match appended {
         Ok(Some(Committed { places, timeline })) => {
             let timeline = timeline_numbered(&timeline)?;
@@ -119,26 +130,36 @@ struct Committed {
 /// One statement. `None`: the version has changed.
 async fn append_one(
     connection: &mut PgConnection,
-    part: &Part<'_>,
-    append: &Append<'_>,
+    act: &Act,
 ) -> Result<Option<Committed>, sqlx::Error> {
-    let statement = match part.expected.0 {
+    let statement = match act.expected {
         0 => APPEND_FIRST,
         _ => APPEND_NEXT,
     };
-    let facts = part.facts.encode();
-    let subject = bind_subject(sqlx::query(statement), part, append.key_id, Some(facts));
-    let idempotency = append.idempotency.as_ref();
-    let row = bind_event(subject, part)
-        .bind(idempotency.map(|i| i.rpc.code()))
-        .bind(idempotency.map(|i| i.key_hash.to_vec()))
-        .bind(idempotency.map(|i| i.content_hash.to_vec()))
-        .bind(idempotency.map(|i| i.answer))
+    let call = act.call.as_ref();
+    let row = sqlx::query(statement)
+        .bind(code(act.partition))
+        .bind(act.key.as_slice())
+        .bind(&act.business)
+        .bind(act.subject_id)
+        .bind(FOLD_VERSION)
+        .bind(act.key_id)
+        .bind(&act.facts)
+        .bind(act.expected)
+        .bind(act.event_id)
+        .bind(act.recorded_at)
+        .bind(&act.body)
+        .bind(&act.address)
+        .bind(&act.payload)
+        .bind(call.map(|call| call.rpc))
+        .bind(call.map(|call| call.key_hash.as_slice()))
+        .bind(call.map(|call| call.content_hash.as_slice()))
+        .bind(call.map(|call| call.answer.as_str()))
         .fetch_optional(connection)
         .await?;
     row.map(|row| {
         Ok(Committed {
-            places: vec![position(part.subject.partition, &row)?],
+            places: vec![position(act.partition, &row)?],
             timeline: row.try_get("timeline")?,
         })
     })

@@ -11,11 +11,14 @@
 mod activity;
 mod append;
 pub mod following;
+mod grouping;
 pub mod hints;
 mod lending;
+mod many;
 mod notices;
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,20 +26,44 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{Connection, Row};
 
+use super::together::{self, Sorted};
 use super::{
-    Append, Appended, Epoch, Error, History, Ledger, Loaded, Meta, Offset, OpenError, Partition,
-    Position, Recorded, Rpc, StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord,
-    Timeline, Touch, check_schema, row, sort_error,
+    Append, Appended, Call, Epoch, Error, History, Ledger, Loaded, Looked, Meta, Offset, OpenError,
+    Partition, Position, Recorded, Rpc, StoredAnswer, StoredSubject, Subject, SubjectRef,
+    SystemRecord, Timeline, Touch, check_schema, row, sort_error,
 };
 use crate::domain::id::{BusinessId, SubjectId};
 use crate::domain::time::Timestamp;
+use grouping::Grouping;
 use lending::{Lender, Lent};
+use many::Act;
+
+/// An answer is touched under its row's lock, after which the statement sees what it saw before: what
+/// the answer's own call wrote is in the same snapshot.
+const LOOK: &str = "WITH i AS (
+       UPDATE idempotency SET repeats = repeats + 1
+       WHERE business_id = $3 AND rpc = $4 AND key_hash = $5
+       RETURNING content_hash, answer, partition::bigint AS partition, \"offset\")
+     SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline,
+       h.head, s.business_id, s.subject_id, s.version, s.fold_version::bigint AS fold_version, s.facts,
+       i.content_hash, i.answer, i.partition, i.\"offset\"
+     FROM (SELECT) AS asked
+     LEFT JOIN partition_head AS h ON h.partition = $1
+     LEFT JOIN subject AS s ON s.partition = $1 AND s.subject_key = $2
+     LEFT JOIN i ON true";
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// A ledger in PostgreSQL.
 #[derive(Debug)]
 pub struct Postgres {
+    core: Arc<Core>,
+    grouping: Grouping,
+}
+
+/// What also the statements need that are sent for several callers.
+#[derive(Debug)]
+struct Core {
     lender: Lender,
     history: History,
 }
@@ -62,7 +89,9 @@ impl Postgres {
         check_schema(found, &MIGRATIONS)?;
         drop(connection);
         let history = History::unknown();
-        Ok(Self { lender, history })
+        let core = Arc::new(Core { lender, history });
+        let grouping = Grouping::new(Arc::clone(&core));
+        Ok(Self { core, grouping })
     }
 
     /// What of this server's settings weakens what is acknowledged, in sentences for whoever runs it.
@@ -73,7 +102,7 @@ impl Postgres {
                current_setting('synchronous_standby_names') = '' AS alone,
                EXISTS (SELECT 1 FROM pg_stat_replication) AS standby",
         )
-        .fetch_one(&mut *self.lent().await?)
+        .fetch_one(&mut *self.core.lent().await?)
         .await
         .map_err(sort_error)?;
         let is = |name: &str| row.try_get::<bool, _>(name).map_err(sort_error);
@@ -95,7 +124,9 @@ impl Postgres {
         }
         Ok(found)
     }
+}
 
+impl Core {
     async fn lent(&self) -> Result<Lent, Error> {
         self.lender.lend().await.map_err(sort_error)
     }
@@ -188,7 +219,7 @@ impl Ledger for Postgres {
             .iter()
             .map(|subject| subject.key.as_slice())
             .collect();
-        let (began, mut lent) = (self.history.current(), self.lent().await?);
+        let (began, mut lent) = (self.core.history.current(), self.core.lent().await?);
         let rows = sqlx::query(
             "SELECT (SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)) AS timeline,
                h.head, s.business_id, s.subject_id, s.version,
@@ -205,9 +236,9 @@ impl Ledger for Postgres {
         .await
         .map_err(sort_error)?;
         if let Some(row) = rows.first() {
-            self.compare(began, timeline_of(row)?, &mut lent)?;
+            self.core.compare(began, timeline_of(row)?, &mut lent)?;
         }
-        drop(lent);
+        lent.settled();
         let mut loaded = Vec::with_capacity(rows.len());
         for (row, asked) in rows.iter().zip(subjects) {
             let (as_of, read) = row::loaded(row, asked)?;
@@ -227,7 +258,7 @@ impl Ledger for Postgres {
              FROM subject WHERE subject_id = $1",
         )
         .bind(subject.0)
-        .fetch_optional(&mut *self.lent().await?)
+        .fetch_optional(&mut *self.core.lent().await?)
         .await
         .map_err(sort_error)?;
         let Some(row) = row else { return Ok(None) };
@@ -236,13 +267,41 @@ impl Ledger for Postgres {
     }
 
     async fn append(&self, append: &Append<'_>) -> Result<Appended, Error> {
-        let (began, mut lent) = (self.history.current(), self.lent().await?);
+        append.in_lock_order()?;
+        if let [part] = append.parts {
+            return self.grouping.append(Act::of(append, part)).await;
+        }
+        let (began, mut lent) = (self.core.history.current(), self.core.lent().await?);
         let appended = notices::durably(append::append(&mut lent, append)).await?;
         let (appended, timeline) = appended;
         if let Some(timeline) = timeline {
-            self.compare(began, timeline, &mut lent)?;
+            self.core.compare(began, timeline, &mut lent)?;
         }
         Ok(appended)
+    }
+
+    async fn append_many(&self, appends: &[Append<'_>]) -> Vec<Result<Appended, Error>> {
+        let (mut acts, mut places) = (Vec::new(), Vec::new());
+        let mut results = Vec::with_capacity(appends.len());
+        for (append, sorted) in appends.iter().zip(together::sort(appends)) {
+            results.push(match sorted {
+                Sorted::Taken(part) => {
+                    places.push(results.len());
+                    acts.push(Act::of(append, part));
+                    Ok(Appended::VersionChanged)
+                }
+                Sorted::Later => Ok(Appended::VersionChanged),
+                Sorted::Refused(error) => Err(error),
+            });
+        }
+        if acts.is_empty() {
+            return results;
+        }
+        let appended = self.core.append_each(&acts).await;
+        for (place, result) in places.into_iter().zip(appended) {
+            results[place] = result;
+        }
+        results
     }
 
     async fn answer(
@@ -265,7 +324,7 @@ impl Ledger for Postgres {
                  FROM idempotency WHERE business_id = $1 AND rpc = $2 AND key_hash = $3"
             }
         };
-        let (began, mut lent) = (self.history.current(), self.lent().await?);
+        let (began, mut lent) = (self.core.history.current(), self.core.lent().await?);
         let statement = sqlx::query(statement)
             .bind(business.as_str())
             .bind(rpc.code())
@@ -276,10 +335,42 @@ impl Ledger for Postgres {
         })
         .await?;
         if let Some(row) = &row {
-            self.compare(began, timeline_of(row)?, &mut lent)?;
+            self.core.compare(began, timeline_of(row)?, &mut lent)?;
         }
         row.map(|row| row::answer(&row, business, rpc, key_hash))
             .transpose()
+    }
+
+    async fn look(&self, subject: &SubjectRef, call: Option<Call>) -> Result<Looked, Error> {
+        let (began, mut lent) = (self.core.history.current(), self.core.lent().await?);
+        let statement = sqlx::query(LOOK)
+            .bind(code(subject.partition))
+            .bind(subject.key.as_slice())
+            .bind(subject.business.as_str())
+            .bind(call.map(|call| call.rpc.code()))
+            .bind(call.map(|call| call.key_hash.to_vec()));
+        let row = notices::durably(async {
+            let found = statement.fetch_one(&mut *lent).await;
+            found.map_err(sort_error)
+        })
+        .await?;
+        self.core.compare(began, timeline_of(&row)?, &mut lent)?;
+        lent.settled();
+        let answer = match call {
+            Some(Call { rpc, key_hash }) if row::has_answer(&row)? => {
+                Some(row::answer(&row, &subject.business, rpc, &key_hash)?)
+            }
+            Some(_) | None => None,
+        };
+        let (as_of, read) = row::loaded(&row, subject)?;
+        let subject = match read {
+            None => None,
+            Some(read) => Some(row::refolded(self, read).await?),
+        };
+        Ok(Looked {
+            answer,
+            loaded: Loaded { subject, as_of },
+        })
     }
 
     async fn forget_answers(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
@@ -289,7 +380,7 @@ impl Ledger for Postgres {
         )
         .bind(before.as_micros())
         .bind(i64::from(limit))
-        .execute(&mut *self.lent().await?)
+        .execute(&mut *self.core.lent().await?)
         .await
         .map_err(sort_error)?;
         Ok(done.rows_affected())
@@ -312,7 +403,7 @@ impl Ledger for Postgres {
         .bind(subject.0)
         .bind(after.0)
         .bind(i64::from(limit))
-        .fetch_all(&mut *self.lent().await?)
+        .fetch_all(&mut *self.core.lent().await?)
         .await
         .map_err(sort_error)?
         .iter()
@@ -329,7 +420,7 @@ impl Ledger for Postgres {
         .bind(code(after.partition))
         .bind(after.offset.0)
         .bind(i64::from(limit))
-        .fetch_all(&mut *self.lent().await?)
+        .fetch_all(&mut *self.core.lent().await?)
         .await
         .map_err(sort_error)?
         .iter()
@@ -339,7 +430,7 @@ impl Ledger for Postgres {
 
     async fn heads(&self) -> Result<Vec<Position>, Error> {
         sqlx::query("SELECT partition::bigint AS partition, head FROM partition_head AS h ORDER BY h.partition")
-            .fetch_all(&mut *self.lent().await?)
+            .fetch_all(&mut *self.core.lent().await?)
             .await
             .map_err(sort_error)?
             .iter()
@@ -361,7 +452,7 @@ impl Ledger for Postgres {
         .bind(code(partition))
         .bind(after.map_or_else(Vec::new, |key| key.to_vec()))
         .bind(i64::from(limit))
-        .fetch_all(&mut *self.lent().await?)
+        .fetch_all(&mut *self.core.lent().await?)
         .await
         .map_err(sort_error)?
         .iter()
@@ -372,15 +463,15 @@ impl Ledger for Postgres {
     async fn address(&self, subject: SubjectId) -> Result<Option<Vec<u8>>, Error> {
         sqlx::query_scalar("SELECT sealed FROM subject_address WHERE subject_id = $1")
             .bind(subject.0)
-            .fetch_optional(&mut *self.lent().await?)
+            .fetch_optional(&mut *self.core.lent().await?)
             .await
             .map_err(sort_error)
     }
 
     async fn system_after(&self, after: Offset, limit: u32) -> Result<Vec<SystemRecord>, Error> {
-        let (began, mut lent) = (self.history.current(), self.lent().await?);
+        let (began, mut lent) = (self.core.history.current(), self.core.lent().await?);
         let (timeline, records) = following::system_after(&mut lent, after, limit).await?;
-        self.compare(began, timeline, &mut lent)?;
+        self.core.compare(began, timeline, &mut lent)?;
         Ok(records)
     }
 
@@ -390,7 +481,7 @@ impl Ledger for Postgres {
         recorded_at: Timestamp,
         body: &str,
     ) -> Result<Option<Offset>, Error> {
-        let (began, mut lent) = (self.history.current(), self.lent().await?);
+        let (began, mut lent) = (self.core.history.current(), self.core.lent().await?);
         let statement = sqlx::query(
             "WITH h AS (
                UPDATE partition_head SET head = head + 1
@@ -409,7 +500,7 @@ impl Ledger for Postgres {
         })
         .await?;
         if let Some(row) = &row {
-            self.compare(began, timeline_of(row)?, &mut lent)?;
+            self.core.compare(began, timeline_of(row)?, &mut lent)?;
         }
         row.map(|row| row.try_get("head").map(Offset).map_err(sort_error))
             .transpose()
@@ -417,7 +508,7 @@ impl Ledger for Postgres {
 
     async fn meta(&self) -> Result<Meta, Error> {
         let rows = sqlx::query("SELECT name, value FROM ledger_meta")
-            .fetch_all(&mut *self.lent().await?)
+            .fetch_all(&mut *self.core.lent().await?)
             .await
             .map_err(sort_error)?;
         row::meta(&rows)
@@ -429,26 +520,26 @@ impl Ledger for Postgres {
              ON CONFLICT (name) DO NOTHING",
         )
         .bind(value)
-        .execute(&mut *self.lent().await?)
+        .execute(&mut *self.core.lent().await?)
         .await
         .map_err(sort_error)?;
         Ok(())
     }
 
     fn followed(&self) -> &History {
-        &self.history
+        &self.core.history
     }
 
     async fn ping(&self) -> Result<(), Error> {
         sqlx::query("SELECT 1")
-            .execute(&mut *self.lent().await?)
+            .execute(&mut *self.core.lent().await?)
             .await
             .map_err(sort_error)?;
         Ok(())
     }
 
     async fn close(&self) {
-        self.lender.close().await;
+        self.core.lender.close().await;
     }
 }
 

@@ -1,7 +1,10 @@
 //! Appending on SQLite: one transaction of the one connection that writes.
 
+use std::sync::Arc;
+
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
+use super::super::together::{self, Sorted};
 use super::super::{Append, Appended, Error, Offset, Part, Position, row, sort_error};
 use crate::domain::facts::FOLD_VERSION;
 
@@ -32,6 +35,96 @@ pub(super) async fn append(writer: &SqlitePool, append: &Append<'_>) -> Result<A
             Err(sort_error(error))
         }
     }
+}
+
+/// One transaction; if it fails for what one act does, one for each.
+pub(super) async fn append_many(
+    writer: &SqlitePool,
+    appends: &[Append<'_>],
+) -> Vec<Result<Appended, Error>> {
+    let sorted = together::sort(appends);
+    match append_together(writer, appends, &sorted).await {
+        Ok(results) => {
+            let results = results.into_iter().zip(sorted);
+            return results
+                .map(|(result, sorted)| told(result, sorted))
+                .collect();
+        }
+        Err(error) if error.as_database_error().is_none() => {
+            let error = Arc::new(sort_error(error));
+            let shared = appends.iter();
+            return shared
+                .map(|_| Err(Error::shared(Arc::clone(&error))))
+                .collect();
+        }
+        Err(_) => {}
+    }
+    let mut results = Vec::with_capacity(appends.len());
+    for (one, sorted) in appends.iter().zip(sorted) {
+        let result = match sorted {
+            Sorted::Taken(_) => append(writer, one).await,
+            Sorted::Later => Ok(Appended::VersionChanged),
+            Sorted::Refused(error) => Err(error),
+        };
+        results.push(result);
+    }
+    results
+}
+
+fn told(result: Appended, sorted: Sorted<'_>) -> Result<Appended, Error> {
+    match sorted {
+        Sorted::Taken(_) | Sorted::Later => Ok(result),
+        Sorted::Refused(error) => Err(error),
+    }
+}
+
+async fn append_together(
+    writer: &SqlitePool,
+    appends: &[Append<'_>],
+    sorted: &[Sorted<'_>],
+) -> Result<Vec<Appended>, sqlx::Error> {
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let mut results = Vec::with_capacity(appends.len());
+    for (append, sorted) in appends.iter().zip(sorted) {
+        let result = match sorted {
+            Sorted::Taken(part) => write_unless_used(&mut transaction, append, part).await,
+            Sorted::Later | Sorted::Refused(_) => Ok(Appended::VersionChanged),
+        };
+        match result {
+            Ok(result) => results.push(result),
+            Err(error) => {
+                // The error that stopped the transaction says more than a failing rollback.
+                let _ = transaction.rollback().await;
+                return Err(error);
+            }
+        }
+    }
+    transaction.commit().await?;
+    Ok(results)
+}
+
+/// One act among others, in whose transaction a used key must not be met by an error.
+async fn write_unless_used(
+    connection: &mut SqliteConnection,
+    append: &Append<'_>,
+    part: &Part<'_>,
+) -> Result<Appended, sqlx::Error> {
+    if let Some(call) = &append.idempotency {
+        let used: i64 = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM idempotency
+             WHERE business_id = ?1 AND rpc = ?2 AND key_hash = ?3)",
+        )
+        .bind(part.subject.business.as_str())
+        .bind(call.rpc.code())
+        .bind(call.key_hash.as_slice())
+        .fetch_one(&mut *connection)
+        .await?;
+        if used != 0 {
+            return Ok(Appended::KeyUsed);
+        }
+    }
+    let written = write(connection, append, &[0]).await?;
+    Ok(written.map_or(Appended::VersionChanged, Appended::At))
 }
 
 /// The statements of one append, in one transaction. `None`: a version has changed.

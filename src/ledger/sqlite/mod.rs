@@ -185,6 +185,10 @@ impl Ledger for Sqlite {
         append::append(&self.writer, append).await
     }
 
+    async fn append_many(&self, appends: &[Append<'_>]) -> Vec<Result<Appended, Error>> {
+        append::append_many(&self.writer, appends).await
+    }
+
     async fn answer(
         &self,
         business: &BusinessId,

@@ -9,6 +9,7 @@ mod answers;
 mod append;
 mod damage;
 mod hanging;
+mod many;
 mod order;
 mod people;
 mod postgres_server;
@@ -67,6 +68,14 @@ on_both_databases! {
         acts_in_opposite_orders_do_not_stand_in_each_others_way,
         acts_in_opposite_orders_under_one_key_are_carried_out_once,
         an_abandoned_act_is_there_on_all_its_subjects_or_on_none,
+    }
+    many {
+        many_acts_commit_with_what_came_of_each,
+        many_acts_are_as_the_same_acts_one_by_one,
+        one_act_that_is_refused_is_no_fault_of_the_others,
+        more_acts_than_may_go_together_are_refused,
+        many_acts_stand_in_nobodys_way,
+        many_abandoned_acts_are_there_all_or_not_at_all,
     }
     answers {
         an_answer_is_read_back_with_its_position,

@@ -220,6 +220,26 @@ pub async fn offer_together(drafts: &[&Draft], ledger: &dyn Ledger) -> Result<Ap
     ledger.append(&append).await
 }
 
+/// Offers acts that do not depend on each other, each for its own call.
+pub async fn offer_many(drafts: &[Draft], ledger: &dyn Ledger) -> Vec<Result<Appended, Error>> {
+    let parts: Vec<[Part<'_>; 1]> = drafts.iter().map(|draft| [draft.part()]).collect();
+    let appends: Vec<Append<'_>> = drafts
+        .iter()
+        .zip(&parts)
+        .map(|(draft, parts)| Append {
+            parts,
+            key_id: 1,
+            idempotency: draft.call.as_ref().map(|call| Idempotency {
+                rpc: call.rpc,
+                key_hash: call.key_hash,
+                content_hash: call.content_hash,
+                answer: &call.answer,
+            }),
+        })
+        .collect();
+    ledger.append_many(&appends).await
+}
+
 impl Draft {
     fn part(&self) -> Part<'_> {
         Part {

@@ -24,6 +24,7 @@ mod inbound;
 mod limits;
 mod many;
 mod overload;
+mod recording_many;
 mod registries;
 mod reported;
 mod rules;
@@ -61,6 +62,10 @@ macro_rules! on_both_databases {
 }
 
 on_both_databases! {
+    recording_many {
+        many_acts_are_recorded_as_one_by_one,
+        many_acts_repeated_get_their_first_answers,
+    }
     flow {
         a_grant_allows_a_withdrawal_denies_and_a_later_grant_allows_again,
         the_main_road_holds_on_the_systems_clock,

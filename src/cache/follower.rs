@@ -28,6 +28,10 @@ use crate::telemetry::Metrics;
 
 /// How often the rows of other instances are read while somebody waits for them.
 const WATCHING: Duration = Duration::from_millis(4);
+/// How often and for how long they are at first: the others apply and renew at once, and whoever waits
+/// waits for the reading of it, too.
+const WATCHING_EAGERLY: Duration = Duration::from_millis(1);
+const EAGER: Duration = Duration::from_millis(20);
 /// How long to wait before the ledger is tried again.
 const AGAIN: Duration = Duration::from_millis(50);
 /// How long connecting may take.
@@ -102,6 +106,8 @@ pub struct Follower {
     known: Option<Known>,
     others: HashMap<InstanceId, Still>,
     asked: Vec<oneshot::Sender<Witness>>,
+    /// When somebody was last shown other instances to wait for.
+    shown: Option<Instant>,
     requests: mpsc::Receiver<oneshot::Sender<Witness>>,
     roster: watch::Sender<Roster>,
     waiting: Arc<AtomicUsize>,
@@ -185,6 +191,7 @@ impl Follower {
             known: None,
             others: HashMap::new(),
             asked: Vec::new(),
+            shown: None,
             requests: asked,
             roster,
             waiting,
@@ -285,6 +292,10 @@ impl Follower {
     }
 
     fn looking(&self) -> Duration {
+        // Whoever was shown them a moment ago may not have begun to wait.
+        if self.shown.is_some_and(|shown| shown.elapsed() < EAGER) {
+            return WATCHING_EAGERLY;
+        }
         match self.waiting.load(Ordering::Acquire) {
             0 => self.parts.term.look(),
             _ => WATCHING,

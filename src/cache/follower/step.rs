@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::super::confirm::{Roster, Witness};
 use super::super::lease::Term;
 use super::{CONNECTING, Error, Follower, Known, Line, Still};
@@ -216,6 +218,9 @@ impl Follower {
         self.count.store(count, Ordering::Relaxed);
         if self.asked.is_empty() {
             return;
+        }
+        if instances.len() > 1 {
+            self.shown = Some(Instant::now());
         }
         let witness = Witness {
             own,

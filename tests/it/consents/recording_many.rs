@@ -82,7 +82,7 @@ impl Gate {
         let business = BusinessId::parse(ACME).unwrap();
         let page = self
             .consents
-            .events(&business, &recipient(person), 100, None);
+            .events(&business, &person, Offset(0), 100);
         let (events, _) = page.await.unwrap();
         let acts = events.into_iter().map(|one| {
             let (act, time, actor) = (one.event.act, one.event.event_time, one.actor);

@@ -80,9 +80,8 @@ impl Gate {
     /// What was recorded of a person, in its order, but for what is made anew each time.
     async fn acts(&self, person: u32) -> Vec<String> {
         let business = BusinessId::parse(ACME).unwrap();
-        let page = self
-            .consents
-            .events(&business, &person, Offset(0), 100);
+        let person = recipient(person);
+        let page = self.consents.events(&business, &person, Offset(0), 100);
         let (events, _) = page.await.unwrap();
         let acts = events.into_iter().map(|one| {
             let (act, time, actor) = (one.event.act, one.event.event_time, one.actor);

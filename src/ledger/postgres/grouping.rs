@@ -4,7 +4,7 @@
 //! A lone one is sent at once, by itself. What one act does is never another one's failure: where a
 //! shared statement fails as a whole nothing of it is committed, and each act is sent by itself.
 //!
-//! An act that was given in is carried out also if its caller goes away.
+//! An act whose caller goes away while it waits is not sent; one that is sent with others is carried out.
 
 use std::sync::{Arc, Mutex};
 
@@ -54,20 +54,46 @@ impl Grouping {
     }
 
     pub(super) async fn append(&self, act: Act) -> Result<Appended, Error> {
-        let (answer, answered) = oneshot::channel();
-        let starts = {
-            let mut state = locked(&self.state);
-            state.waiting.push(Given { act, answer });
-            let starts = state.running < AT_ONCE;
-            state.running += usize::from(starts);
-            starts
+        let answered = match self.join(act) {
+            Joined::Alone(act, _place) => return self.core.append_act(&act).await,
+            Joined::Others(answered) => answered,
         };
-        if starts {
-            tokio::spawn(run(Arc::clone(&self.core), Arc::clone(&self.state)));
-        }
         answered
             .await
             .unwrap_or_else(|_| Err(Error::Unavailable(Gone.into())))
+    }
+
+    fn join(&self, act: Act) -> Joined<'_> {
+        let mut state = locked(&self.state);
+        if state.running < AT_ONCE {
+            state.running += 1;
+            return Joined::Alone(act, Place(self));
+        }
+        let (answer, answered) = oneshot::channel();
+        state.waiting.push(Given { act, answer });
+        Joined::Others(answered)
+    }
+}
+
+/// How an act is sent.
+enum Joined<'a> {
+    Alone(Act, Place<'a>),
+    Others(oneshot::Receiver<Result<Appended, Error>>),
+}
+
+/// A place among the statements under way. Given up, also by a caller who goes away, it goes to those
+/// who came meanwhile.
+struct Place<'a>(&'a Grouping);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let Grouping { core, state } = self.0;
+        let mut locked = locked(state);
+        if locked.waiting.is_empty() {
+            locked.running -= 1;
+        } else {
+            tokio::spawn(run(Arc::clone(core), Arc::clone(state)));
+        }
     }
 }
 
@@ -99,6 +125,9 @@ impl State {
         let mut group = Vec::new();
         let mut left = Vec::new();
         for given in self.waiting.drain(..) {
+            if given.answer.is_closed() {
+                continue;
+            }
             if group.len() < MOST && given.act.is_apart(&mut taken) {
                 group.push(given);
             } else {

@@ -84,14 +84,19 @@ async fn append_together(
     sorted: &[Sorted<'_>],
 ) -> Result<Vec<Appended>, sqlx::Error> {
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-    let mut results = Vec::with_capacity(appends.len());
-    for (append, sorted) in appends.iter().zip(sorted) {
-        let result = match sorted {
-            Sorted::Taken(part) => write_unless_used(&mut transaction, append, part).await,
-            Sorted::Later | Sorted::Refused(_) => Ok(Appended::VersionChanged),
-        };
-        match result {
-            Ok(result) => results.push(result),
+    let mut results = vec![Appended::VersionChanged; appends.len()];
+    // In the order of their subjects, as they lie on the other database.
+    let mut taken: Vec<(usize, &Part<'_>)> = Vec::with_capacity(appends.len());
+    for (index, sorted) in sorted.iter().enumerate() {
+        match sorted {
+            Sorted::Taken(part) => taken.push((index, part)),
+            Sorted::Later | Sorted::Refused(_) => {}
+        }
+    }
+    taken.sort_by_key(|(_, part)| (part.subject.partition, part.subject.key));
+    for (index, part) in taken {
+        match write_unless_used(&mut transaction, &appends[index], part).await {
+            Ok(result) => results[index] = result,
             Err(error) => {
                 // The error that stopped the transaction says more than a failing rollback.
                 let _ = transaction.rollback().await;

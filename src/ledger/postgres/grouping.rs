@@ -76,6 +76,10 @@ impl Grouping {
 }
 
 /// How an act is sent.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for a moment, and the large one is the usual one"
+)]
 enum Joined<'a> {
     Alone(Act, Place<'a>),
     Others(oneshot::Receiver<Result<Appended, Error>>),

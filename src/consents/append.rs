@@ -74,10 +74,6 @@ pub(super) struct Draft {
 }
 
 /// What a write finds that is about to begin.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives for a moment, and the large one is the usual one"
-)]
 pub(super) enum Begun<A> {
     /// Its call was carried out before: the first answer.
     Repeated(Written<A>),

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use consentgate::cache::FactsCache;
 use consentgate::cache::lane::{FEW, Lane, STATEMENT};
 use consentgate::cache::lease::Lease;
+use consentgate::cache::{FactsCache, Limits};
 use consentgate::clock::SystemClock;
 use consentgate::domain::id::BusinessId;
 use consentgate::grpc::proto::*;
@@ -45,7 +45,7 @@ pub async fn a_single_miss_is_answered_while_a_batch_is_read(on: Backend) {
         Arc::new(ledger),
         Arc::new(SystemClock),
         Arc::new(Lease::endless()),
-        1 << 24,
+        Limits::of_bytes(1 << 24),
         Lane::of(CONNECTIONS),
         Metrics::disabled(),
     ));

@@ -15,10 +15,10 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use consentgate::clock::Clock;
 use consentgate::config::{Config, Database};
+use consentgate::domain::time::Timestamp;
 use consentgate::grpc::{self, Health};
 use consentgate::server::Server;
-use consentgate::domain::time::Timestamp;
-use consentgate::telemetry::Metrics;
+use consentgate::telemetry::{self, Metrics};
 use opentelemetry_sdk::metrics::{ManualReader, SdkMeterProvider};
 use tokio::io::DuplexStream;
 use tokio::time::Instant;
@@ -40,7 +40,10 @@ const CASES: [&str; 4] = ["bare", "warm", "cold", "record"];
 pub fn measure(file: &Path) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let program = std::env::current_exe()?;
-    let filled = Command::new(&program).arg("fill").arg(directory.path()).status()?;
+    let filled = Command::new(&program)
+        .arg("fill")
+        .arg(directory.path())
+        .status()?;
     ensure!(filled.success(), "the database was not filled");
     let mut counts = Vec::new();
     for case in CASES {
@@ -49,10 +52,23 @@ pub fn measure(file: &Path) -> anyhow::Result<()> {
         counts.push(twice.saturating_sub(once) / CALLS);
     }
     let above = counts[1].saturating_sub(counts[0]);
-    let before = std::fs::read_to_string(file).unwrap_or_else(|_| "commit,when,bare,warm,cold,record,warm above bare\n".into());
+    let before = std::fs::read_to_string(file)
+        .unwrap_or_else(|_| "commit,when,bare,warm,cold,record,warm above bare\n".into());
     let counted: Vec<String> = counts.iter().map(u64::to_string).collect();
-    let line = format!("{},{},{},{above}\n", report::commit(), report::today(), counted.join(","));
-    eprint!("{}{line}", before.lines().last().map(|last| format!("{last}\n")).unwrap_or_default());
+    let line = format!(
+        "{},{},{},{above}\n",
+        report::commit(),
+        report::today(),
+        counted.join(",")
+    );
+    eprint!(
+        "{}{line}",
+        before
+            .lines()
+            .last()
+            .map(|last| format!("{last}\n"))
+            .unwrap_or_default()
+    );
     Ok(std::fs::write(file, before + &line)?)
 }
 
@@ -73,18 +89,28 @@ fn collected(program: &Path, directory: &Path, case: &str, calls: u64) -> anyhow
         .context("valgrind")?;
     let text = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{case}: {text}");
-    let count = text.lines().find_map(|line| line.split_once("Collected : "));
-    Ok(count.with_context(|| format!("no count in {text}"))?.1.trim().parse()?)
+    let count = text
+        .lines()
+        .find_map(|line| line.split_once("Collected : "));
+    Ok(count
+        .with_context(|| format!("no count in {text}"))?
+        .1
+        .trim()
+        .parse()?)
 }
 
 /// Makes a database with people in it, for the counts.
 pub fn fill(directory: &Path) -> anyhow::Result<()> {
-    std::fs::write(directory.join("catalog.toml"), include_str!("../../examples/acme/catalog.toml"))?;
+    std::fs::write(
+        directory.join("catalog.toml"),
+        include_str!("../../examples/acme/catalog.toml"),
+    )?;
     runtime()?.block_on(async {
         let mut gate = gate(directory).await?;
         let call = Call::to(audience::RECORD, None)?;
         for person in 0..PEOPLE {
-            gate.call(&call, framed(&audience::record(person, "fill"))).await?;
+            gate.call(&call, framed(&audience::record(person, "fill")))
+                .await?;
         }
         Ok(())
     })
@@ -92,6 +118,14 @@ pub fn fill(directory: &Path) -> anyhow::Result<()> {
 
 /// Carries one case out so often. What callgrind runs.
 pub fn count(case: &str, directory: &Path, calls: u64) -> anyhow::Result<()> {
+    // For both, as a server in production has one: without it every span of the transport would look
+    // for another logger.
+    tracing::subscriber::set_global_default(telemetry::subscriber(
+        &Config::default(),
+        std::io::sink,
+        false,
+        None,
+    )?)?;
     runtime()?.block_on(async {
         let (mut wire, path) = match case {
             "bare" => (plain().await?, bare::PATH),
@@ -116,7 +150,9 @@ pub fn count(case: &str, directory: &Path, calls: u64) -> anyhow::Result<()> {
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
 }
 
 /// The bare service at the other end of a pipe.
@@ -124,7 +160,9 @@ async fn plain() -> anyhow::Result<Wire> {
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     let serving = tonic::transport::Server::builder()
         .add_service(Bare::new(ANSWER))
-        .serve_with_incoming(tokio_stream::once(Ok::<DuplexStream, std::io::Error>(theirs)));
+        .serve_with_incoming(tokio_stream::once(Ok::<DuplexStream, std::io::Error>(
+            theirs,
+        )));
     tokio::spawn(serving);
     Wire::over(ours).await
 }
@@ -148,13 +186,23 @@ async fn gate(directory: &Path) -> anyhow::Result<Wire> {
     let server = Server::bind(&config, Arc::clone(&clock), metrics.clone()).await?;
     let (writes, stop) = (TaskTracker::new(), CancellationToken::new());
     let health = Health::new();
-    let router = grpc::router(&config, server.consents(), &health, &clock, &metrics, &writes, &stop);
+    let router = grpc::router(
+        &config,
+        server.consents(),
+        &health,
+        &clock,
+        &metrics,
+        &writes,
+        &stop,
+    );
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     tokio::spawn(async move {
         // What is behind the handlers lives as long as they do.
         let _kept = (server, provider);
         router
-            .serve_with_incoming(tokio_stream::once(Ok::<DuplexStream, std::io::Error>(theirs)))
+            .serve_with_incoming(tokio_stream::once(Ok::<DuplexStream, std::io::Error>(
+                theirs,
+            )))
             .await
     });
     Wire::over(ours).await
@@ -168,7 +216,9 @@ struct PlainClock(Instant);
 impl Clock for PlainClock {
     #[expect(clippy::disallowed_methods, reason = "this is a clock")]
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(0))
     }
 

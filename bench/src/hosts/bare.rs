@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use consentgate::config::Config;
+use consentgate::telemetry;
 use http::{Request, Response};
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, UnaryService};
@@ -59,6 +61,10 @@ impl Bare {
 
     /// Serves until the process ends.
     pub async fn serve(self, address: SocketAddr) -> anyhow::Result<()> {
+        // As a service in production: without a subscriber every span of the transport would look for
+        // another logger.
+        let subscriber = telemetry::subscriber(&Config::default(), std::io::stderr, false, None)?;
+        tracing::subscriber::set_global_default(subscriber)?;
         tonic::transport::Server::builder()
             .add_service(self)
             .serve(address)
@@ -86,7 +92,10 @@ impl Service<Request<Body>> for Bare {
 }
 
 /// Reads a call, whatever it says, and answers it with this.
-pub(super) async fn answered(answer: Blob, request: Request<Body>) -> Result<Response<Body>, Infallible> {
+pub(super) async fn answered(
+    answer: Blob,
+    request: Request<Body>,
+) -> Result<Response<Body>, Infallible> {
     let mut grpc = Grpc::new(ProstCodec::<Blob, Blob>::default());
     Ok(grpc.unary(Answer(answer), request).await)
 }

@@ -43,7 +43,9 @@ impl Gates {
             ensure!(generate.output()?.status.success(), "no key was made");
         }
         let mut migrate = Cores::All.command(program);
-        migrate.args(["migrate", "--database", database, "--key-file"]).arg(&key);
+        migrate
+            .args(["migrate", "--database", database, "--key-file"])
+            .arg(&key);
         let migrated = migrate.output()?;
         ensure!(
             migrated.status.success(),

@@ -33,7 +33,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    pub async fn start() -> anyhow::Result<Self> {
+    pub fn start() -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("consentgate-bench-")
             .tempdir()?;

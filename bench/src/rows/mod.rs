@@ -109,7 +109,7 @@ impl Bench {
         rounds: usize,
         seconds: u32,
     ) -> anyhow::Result<Self> {
-        let postgres = Postgres::start().await?;
+        let postgres = Postgres::start()?;
         let directory = tempfile::Builder::new()
             .prefix("consentgate-bench-gate-")
             .tempdir()?;

@@ -169,6 +169,11 @@ name!(
 );
 
 name!(
+    /// A program or a team that calls this service. Not a person's name: it stands in logs.
+    CallerName, check_slug, 64
+);
+
+name!(
     /// Id of one decision; of an item of a batch, the batch's and the item's number.
     DecisionId, check_decision, 64
 );

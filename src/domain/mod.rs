@@ -23,6 +23,7 @@ pub mod facts;
 pub mod hours;
 pub mod place;
 
+pub mod caller;
 pub mod catalog;
 pub mod policy;
 pub mod rules;

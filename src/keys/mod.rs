@@ -1,8 +1,9 @@
 //! Keys: what turns a phone number into something that proves nothing to a thief.
 //!
-//! One keyring holds two kinds of secrets. The *fixed* one never rotates: consistency tokens and
-//! idempotency hashes hang on it. The *numbered* ones rotate: subject keys and sealed columns; the
-//! first of them stays innermost for ever, and partitions hang on that. From them every key is derived by HKDF with a label and, where it belongs to one
+//! One keyring holds two kinds of secrets. The *fixed* one never rotates: consistency tokens,
+//! idempotency hashes and callers' tokens hang on it. The *numbered* ones rotate: subject keys and
+//! sealed columns; the first of them stays innermost for ever, and partitions hang on that. From them
+//! every key is derived by HKDF with a label and, where it belongs to one
 //! business, that business's id, so that nothing can be compared across businesses.
 //!
 //! PRF: HMAC-SHA-256, cut to 128 bits. AEAD: AES-256-GCM-SIV with a random nonce; its associated
@@ -167,6 +168,7 @@ impl Keyring {
     pub fn ledger_keys(&self) -> LedgerKeys {
         LedgerKeys {
             token: mac_key(&self.fixed, "token", ""),
+            credential: mac_key(&self.fixed, "credential", ""),
         }
     }
 
@@ -201,6 +203,7 @@ impl Keyring {
 /// Keys that are the same for every business.
 pub struct LedgerKeys {
     token: hmac::Key,
+    credential: hmac::Key,
 }
 
 impl fmt::Debug for LedgerKeys {
@@ -213,6 +216,14 @@ impl LedgerKeys {
     /// Authenticates what leaves us and comes back: consistency and page tokens.
     pub fn token_mac(&self, bytes: &[u8]) -> [u8; 16] {
         cut(hmac::sign(&self.token, bytes).as_ref())
+    }
+
+    /// What is kept of a caller's token. Keyed, so that whoever can write to the database cannot make a
+    /// token that is taken, and whoever can read it cannot try any.
+    pub fn credential_hash(&self, text: &[u8]) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(hmac::sign(&self.credential, text).as_ref());
+        hash
     }
 
     /// Whether `mac` is that of `bytes`, in constant time.
@@ -443,6 +454,19 @@ mod tests {
                 .subject_key(&address)
         );
         assert_ne!(keyring.check_value(), Keyring::generate().check_value());
+    }
+
+    #[test]
+    fn what_is_kept_of_a_token_hangs_on_the_keyring_and_outlives_a_rotation() {
+        let before = Keyring::generate();
+        let mut after = Keyring::parse(&before.to_text()).unwrap();
+        after.numbered.insert(2, random());
+        let hash = |keyring: &Keyring| keyring.ledger_keys().credential_hash(b"cg_token");
+        assert_eq!(hash(&before), hash(&after));
+        assert_ne!(hash(&before), hash(&Keyring::generate()));
+        let keys = before.ledger_keys();
+        assert_ne!(hash(&before), keys.credential_hash(b"cg_tokem"));
+        assert_ne!(hash(&before)[..16], keys.token_mac(b"cg_token"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod ledger;
 pub mod policy;
 
+pub mod auth;
 pub mod grpc;
 
 pub mod clock;

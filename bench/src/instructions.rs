@@ -16,7 +16,7 @@ use bytes::Bytes;
 use consentgate::clock::Clock;
 use consentgate::config::{Config, Database};
 use consentgate::domain::time::Timestamp;
-use consentgate::grpc::{self, Health};
+use consentgate::grpc;
 use consentgate::server::Server;
 use consentgate::telemetry::{self, Metrics};
 use opentelemetry_sdk::metrics::{ManualReader, SdkMeterProvider};
@@ -185,16 +185,7 @@ async fn gate(directory: &Path) -> anyhow::Result<Wire> {
     let clock: Arc<dyn Clock> = Arc::new(PlainClock(Instant::now()));
     let server = Server::bind(&config, Arc::clone(&clock), metrics.clone()).await?;
     let (writes, stop) = (TaskTracker::new(), CancellationToken::new());
-    let health = Health::new();
-    let router = grpc::router(
-        &config,
-        server.consents(),
-        &health,
-        &clock,
-        &metrics,
-        &writes,
-        &stop,
-    );
+    let router = grpc::router(&config, server.services(), &clock, &metrics, &writes, &stop);
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     tokio::spawn(async move {
         // What is behind the handlers lives as long as they do.

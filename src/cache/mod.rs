@@ -236,10 +236,15 @@ impl FactsCache {
             .collect()
     }
 
+    /// Whether what is in memory may be used at all. Read it before what it is about.
+    pub fn has_lease(&self) -> bool {
+        self.lease.is_valid(self.clock.steady()) || leaves_out(Step::Lease)
+    }
+
     /// C1, before the cache is looked at: an instance that was paused between the two, the other
     /// way round, could answer from before the pause.
     pub fn require_lease(&self) -> Result<(), Error> {
-        if self.lease.is_valid(self.clock.steady()) || leaves_out(Step::Lease) {
+        if self.has_lease() {
             Ok(())
         } else {
             self.metrics.refused_without_lease();

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::callers::Callers;
 use super::{Compiled, Error};
+use crate::domain::caller::Token;
 use crate::domain::catalog::{Business, BusinessCatalog, Notice, Purpose, Sender};
 use crate::domain::id::BusinessId;
 use crate::domain::policy::Policy;
@@ -36,6 +38,8 @@ pub(super) enum Change {
     Policy {
         text: String,
     },
+    /// A token of a caller, made or revoked.
+    Token(Token),
 }
 
 impl Change {
@@ -50,6 +54,7 @@ pub(super) struct Snapshot {
     pub(super) applied: Offset,
     policy: Option<Arc<Policy>>,
     businesses: BTreeMap<BusinessId, Arc<Compiled>>,
+    callers: Arc<Callers>,
     /// Changed and not compiled yet. Compiling hashes a whole catalogue: once per catching up.
     changed: BTreeMap<BusinessId, BusinessCatalog>,
 }
@@ -65,6 +70,10 @@ impl Snapshot {
 
     pub(super) fn businesses(&self) -> impl Iterator<Item = &Arc<Compiled>> {
         self.businesses.values()
+    }
+
+    pub(super) fn callers(&self) -> &Callers {
+        &self.callers
     }
 
     /// Applies the next change. A change that does not read stops everything: a catalogue with a
@@ -119,6 +128,7 @@ impl Snapshot {
                 let catalog = self.existing(&business_id).map_err(corrupt)?;
                 catalog.notices.insert(notice.name.clone(), notice);
             }
+            Change::Token(token) => Arc::make_mut(&mut self.callers).put(token),
         }
         self.applied = record.offset;
         Ok(())

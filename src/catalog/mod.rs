@@ -1,4 +1,5 @@
-//! The catalogue: businesses, senders, purposes and notices, and the policy that judges with them.
+//! The catalogue: businesses, senders, purposes and notices, the policy that judges with them, and the
+//! tokens of those who call.
 //!
 //! The catalogue is the fold of the system partition. Every change is appended there, conditional
 //! on the position it was decided on, and then applied; the rules of each business are compiled
@@ -8,6 +9,7 @@
 #[cfg(test)]
 mod again;
 pub mod apply;
+pub mod callers;
 mod decide;
 pub mod file;
 mod fold;
@@ -191,10 +193,14 @@ impl Catalog {
             Start::Beginning => Snapshot::default(),
         };
         let before = snapshot.applied;
+        let was_open = before != Offset::default() && snapshot.callers().is_empty();
         for record in records.iter().filter(|record| record.offset > before) {
             snapshot.apply(record)?;
         }
         if start == Start::Beginning || snapshot.applied != before {
+            if was_open && !snapshot.callers().is_empty() {
+                tracing::info!("the ledger holds its first token: callers are authenticated");
+            }
             snapshot.compile(&self.keyring, self.clock_tolerance);
             self.snapshot.store(Arc::new(snapshot));
         }

@@ -61,7 +61,7 @@ impl Config {
         if self.is_exposed() && !self.insecure {
             let (listen, place) = (self.listen, place("listen", origins));
             conflict(format!(
-                "{place} is `{listen}`, which others can reach, and calls are neither encrypted nor authenticated: \
+                "{place} is `{listen}`, which others can reach, and calls are not encrypted: \
                  listen on `127.0.0.1:{}`, or set `insecure` (`--insecure`) to accept that",
                 listen.port()
             ));

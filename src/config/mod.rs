@@ -33,7 +33,7 @@ pub use problem::{Error, Origin, Problem};
 pub use quantity::{ByteSize, Ratio};
 pub use reference::{Effective, example_file, reference};
 pub use setting::{PREFIX, Preset, Setting};
-pub use value::{Endpoint, LogFormat};
+pub use value::{Authentication, Endpoint, LogFormat};
 
 use given::Given;
 use setting::settings;
@@ -45,6 +45,7 @@ pub const OTHER_VARIABLES: &[&str] = &[
     "CONSENTGATE_CONFIG",
     "CONSENTGATE_SERVER",
     "CONSENTGATE_TOKEN",
+    "CONSENTGATE_TOKEN_FILE",
     "CONSENTGATE_OUTPUT",
 ];
 
@@ -60,9 +61,14 @@ settings! {
     "Server" {
         /// Address and port to serve gRPC on. Port 0 takes a free one.
         listen: SocketAddr = value("127.0.0.1:50051"),
-        /// Serve on an address that others can reach although calls are neither encrypted nor
-        /// authenticated. Without it such an address is refused.
+        /// Serve on an address that others can reach although calls are not encrypted. Without it such
+        /// an address is refused.
         insecure: bool = value("false"),
+        /// Whether every call needs a token (`consentgate token create`): `required`, or `off` for as
+        /// long as the ledger holds no token. Once there was one, calls need one whatever is set.
+        /// Unset, as `off` where only this machine can reach the service or `insecure` is set, else as
+        /// `required`. The health service and reflection are open to all.
+        authentication: Option<Authentication> = unset("required"),
         /// Offer gRPC server reflection, so that `grpcurl` needs no `.proto` files.
         reflection: bool = value("true"),
         /// Time between reporting `NOT_SERVING` and refusing new connections at shutdown. Give load
@@ -240,11 +246,22 @@ impl Config {
         self.migrate.unwrap_or(!self.database.is_postgres())
     }
 
-    /// Whether others can reach the service and nothing protects the calls: worth a warning at
-    /// start.
+    /// Whether others can reach the service and nothing encrypts the calls: worth a warning at start.
     pub fn is_exposed(&self) -> bool {
-        // TLS with authentication, once there, makes an address of any kind safe and belongs into
-        // this condition.
+        // TLS, once there, makes an address of any kind safe and belongs into this condition.
+        self.is_reachable()
+    }
+
+    /// Whether callers need a credential also while the ledger holds no token.
+    pub fn always_authenticates(&self) -> bool {
+        match self.authentication {
+            Some(Authentication::Required) => true,
+            Some(Authentication::Off) => false,
+            None => self.is_reachable() && !self.insecure,
+        }
+    }
+
+    fn is_reachable(&self) -> bool {
         !self.listen.ip().to_canonical().is_loopback()
     }
 }
@@ -312,6 +329,29 @@ mod tests {
 
         config.migrate = Some(true);
         assert!(config.migrates_at_start());
+    }
+
+    #[test]
+    fn callers_need_a_credential_where_others_can_call_unless_that_was_accepted() {
+        use Authentication::{Off, Required};
+        for (set, listen, insecure, always) in [
+            (None, "127.0.0.1:1", false, false),
+            (None, "10.0.0.1:1", true, false),
+            (None, "10.0.0.1:1", false, true),
+            (Some(Required), "127.0.0.1:1", false, true),
+            (Some(Required), "10.0.0.1:1", true, true),
+            (Some(Off), "127.0.0.1:1", false, false),
+            (Some(Off), "10.0.0.1:1", true, false),
+        ] {
+            let config = Config {
+                listen: listen.parse().unwrap(),
+                insecure,
+                authentication: set,
+                ..Config::default()
+            };
+            let found = config.always_authenticates();
+            assert_eq!(found, always, "{set:?} {listen} {insecure}");
+        }
     }
 
     #[test]

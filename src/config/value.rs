@@ -97,6 +97,39 @@ impl Value for LogFormat {
     }
 }
 
+/// Whether callers need a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authentication {
+    Required,
+    /// Until the ledger holds a token.
+    Off,
+}
+
+impl Value for Option<Authentication> {
+    const EXPECTED: &'static str = "`required` or `off`";
+    const PLACEHOLDER: &'static str = "WHEN";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "required" => Some(Some(Authentication::Required)),
+            "off" => Some(Some(Authentication::Off)),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> Option<String> {
+        let name = match self.as_ref()? {
+            Authentication::Required => "required",
+            Authentication::Off => "off",
+        };
+        Some(name.to_owned())
+    }
+
+    fn unset() -> Option<Self> {
+        Some(None)
+    }
+}
+
 impl Value for SocketAddr {
     const EXPECTED: &'static str =
         "an IP address and a port, such as `127.0.0.1:50051` or `[::1]:50051`";

@@ -1,6 +1,6 @@
 //! `CatalogService`: what the operator calls.
 //!
-//! Who calls is not asked yet. Reads go through to the ledger first: they are what a caller settles
+//! Reads go through to the ledger first: they are what a caller settles
 //! an unknown outcome with, so they must not answer from before it.
 
 use std::fmt::Display;
@@ -9,25 +9,33 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::admission::{admit, admit_anywhere};
 use super::convert::catalog as convert;
 use super::layer::{self, Deadline, deadline};
 use super::proto::{self, catalog_service_server};
 use super::status;
+use crate::auth::Gate;
 use crate::catalog::{self, Catalog, Compiled};
 use crate::consents;
+use crate::domain::caller::Permission;
 use crate::domain::id::{BusinessId, NoticeRef};
 
 /// The service over the catalogue.
 #[derive(Debug, Clone)]
 pub struct CatalogService {
     catalog: Arc<Catalog>,
+    gate: Gate,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
 
 impl CatalogService {
-    pub fn new(catalog: Arc<Catalog>) -> Self {
-        Self { catalog }
+    pub fn new(catalog: Arc<Catalog>, gate: Gate) -> Self {
+        Self { catalog, gate }
+    }
+
+    async fn admit<T: Sync>(&self, request: &Request<T>, business: &str) -> Result<(), Status> {
+        admit(&self.gate, request, Permission::Catalogue, business).await
     }
 
     async fn read_through(&self, deadline: Deadline) -> Result<(), Status> {
@@ -90,6 +98,9 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::CreateBusinessRequest>,
     ) -> Answer<proto::CreateBusinessResponse> {
+        let business = request.get_ref().business.as_ref();
+        let business = business.map_or("", |business| &business.business_id);
+        self.admit(&request, business).await?;
         let deadline = deadline(&request);
         let business = convert::read_business(request.into_inner().business).map_err(|e| of(&e))?;
         let stored = self.write(deadline, "business", |catalog| async move {
@@ -105,6 +116,7 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::GetBusinessRequest>,
     ) -> Answer<proto::GetBusinessResponse> {
+        self.admit(&request, &request.get_ref().business_id).await?;
         let deadline = deadline(&request);
         let business = convert::get_business(request.get_ref()).map_err(|e| of(&e))?;
         let known = self.business(deadline, &business).await?;
@@ -116,13 +128,15 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::ListBusinessesRequest>,
     ) -> Answer<proto::ListBusinessesResponse> {
+        let caller = admit_anywhere(&self.gate, &request, Permission::Catalogue).await?;
         let deadline = deadline(&request);
         let page = convert::list_businesses(request.get_ref()).map_err(|e| of(&e))?;
         self.read_through(deadline).await?;
         let known = self.catalog.businesses();
         let all = known.iter().map(|known| &known.catalog().business);
+        let seen = all.filter(|business| caller.sees(business.business_id.as_str()));
         let (businesses, next_page_token) = page.cut(
-            all.map(|business| (&business.business_id, business)),
+            seen.map(|business| (&business.business_id, business)),
             convert::write_business,
         );
         Ok(Response::new(proto::ListBusinessesResponse {
@@ -135,6 +149,9 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::UpdateBusinessRequest>,
     ) -> Answer<proto::UpdateBusinessResponse> {
+        let business = request.get_ref().business.as_ref();
+        let business = business.map_or("", |business| &business.business_id);
+        self.admit(&request, business).await?;
         let deadline = deadline(&request);
         let business = convert::read_business(request.into_inner().business).map_err(|e| of(&e))?;
         let stored = self.write(deadline, "business", |catalog| async move {
@@ -150,6 +167,7 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::CreateSenderRequest>,
     ) -> Answer<proto::CreateSenderResponse> {
+        self.admit(&request, &request.get_ref().business_id).await?;
         let deadline = deadline(&request);
         let request = request.into_inner();
         let (business, sender) =
@@ -167,6 +185,7 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::GetSenderRequest>,
     ) -> Answer<proto::GetSenderResponse> {
+        self.admit(&request, &request.get_ref().business_id).await?;
         let deadline = deadline(&request);
         let (business, name) = convert::get_sender(request.get_ref()).map_err(|e| of(&e))?;
         let known = self.business(deadline, &business).await?;
@@ -182,6 +201,7 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::ListSendersRequest>,
     ) -> Answer<proto::ListSendersResponse> {
+        self.admit(&request, &request.get_ref().business_id).await?;
         let deadline = deadline(&request);
         let (business, page) = convert::list_senders(request.get_ref()).map_err(|e| of(&e))?;
         let known = self.business(deadline, &business).await?;
@@ -198,6 +218,7 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::UpdateSenderRequest>,
     ) -> Answer<proto::UpdateSenderResponse> {
+        self.admit(&request, &request.get_ref().business_id).await?;
         let deadline = deadline(&request);
         let request = request.into_inner();
         let (business, sender) =
@@ -215,6 +236,7 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::CreatePurposeRequest>,
     ) -> Answer<proto::CreatePurposeResponse> {
+        self.admit(&request, &request.get_ref().business_id).await?;
         let deadline = deadline(&request);
         let request = request.into_inner();
         let (business, purpose) =
@@ -232,6 +254,7 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::GetPurposeRequest>,
     ) -> Answer<proto::GetPurposeResponse> {
+        self.admit(&request, &request.get_ref().business_id).await?;
         let deadline = deadline(&request);
         let (business, key) = convert::get_purpose(request.get_ref()).map_err(|e| of(&e))?;
         let known = self.business(deadline, &business).await?;
@@ -248,6 +271,7 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::ListPurposesRequest>,
     ) -> Answer<proto::ListPurposesResponse> {
+        self.admit(&request, &request.get_ref().business_id).await?;
         let deadline = deadline(&request);
         let (business, page) = convert::list_purposes(request.get_ref()).map_err(|e| of(&e))?;
         let known = self.business(deadline, &business).await?;
@@ -264,6 +288,7 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::UpdatePurposeRequest>,
     ) -> Answer<proto::UpdatePurposeResponse> {
+        self.admit(&request, &request.get_ref().business_id).await?;
         let deadline = deadline(&request);
         let request = request.into_inner();
         let (business, purpose) =
@@ -281,6 +306,7 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::CreateNoticeRequest>,
     ) -> Answer<proto::CreateNoticeResponse> {
+        self.admit(&request, &request.get_ref().business_id).await?;
         let deadline = deadline(&request);
         let request = request.into_inner();
         let convert::NewNotice {
@@ -302,6 +328,7 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::GetNoticeRequest>,
     ) -> Answer<proto::GetNoticeResponse> {
+        self.admit(&request, &request.get_ref().business_id).await?;
         let deadline = deadline(&request);
         let (business, wanted) = convert::get_notice(request.get_ref()).map_err(|e| of(&e))?;
         let known = self.business(deadline, &business).await?;
@@ -316,6 +343,7 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::ListNoticesRequest>,
     ) -> Answer<proto::ListNoticesResponse> {
+        self.admit(&request, &request.get_ref().business_id).await?;
         let deadline = deadline(&request);
         let convert::ListedNotices {
             business,

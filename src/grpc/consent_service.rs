@@ -3,27 +3,33 @@
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::Services;
+use super::admission::{Pass, admit};
 use super::convert::{answer, check, explain, inbound, report, write};
 use super::layer::{self, deadline};
 use super::proto::{self, consent_service_server};
 use super::shed::Shedding;
 use super::status;
 use super::stream::{self, Answers, Bounded};
+use crate::auth::Gate;
 use crate::consents::Consents;
+use crate::domain::caller::Permission;
 
 /// The service over the use cases.
 #[derive(Debug, Clone)]
 pub struct ConsentService {
     consents: Consents,
+    gate: Gate,
     shedding: Shedding,
     /// Cancelled when the server ends: streams end then, too.
     stop: CancellationToken,
 }
 
 impl ConsentService {
-    pub fn new(consents: Consents, shedding: Shedding, stop: CancellationToken) -> Self {
+    pub fn new(services: &Services, shedding: Shedding, stop: CancellationToken) -> Self {
         Self {
-            consents,
+            consents: services.consents.clone(),
+            gate: services.gate.clone(),
             shedding,
             stop,
         }
@@ -38,6 +44,8 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<proto::CheckConsentRequest>,
     ) -> Answer<proto::CheckConsentResponse> {
+        let business = &request.get_ref().business_id;
+        admit(&self.gate, &request, Permission::Check, business).await?;
         let deadline = deadline(&request);
         let (asked, recipient) = check::check(request.into_inner()).map_err(|e| status::of(&e))?;
         let checked = layer::read(deadline, async {
@@ -53,6 +61,8 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<proto::BatchCheckConsentRequest>,
     ) -> Answer<proto::BatchCheckConsentResponse> {
+        let business = &request.get_ref().business_id;
+        admit(&self.gate, &request, Permission::Check, business).await?;
         let deadline = deadline(&request);
         let batch = check::batch(request.into_inner()).map_err(|e| status::of(&e))?;
         let _place = self.shedding.batch(batch.recipients.len())?;
@@ -73,8 +83,10 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<Streaming<proto::StreamCheckConsentRequest>>,
     ) -> Answer<Self::StreamCheckConsentStream> {
+        let pass = Pass::of(&self.gate, request.metadata());
+        pass.admits(None)?;
         let deadline = deadline(&request);
-        let requests = request.into_inner();
+        let requests = pass.over(request.into_inner());
         let decides = Bounded {
             consents: self.consents.clone(),
             shedding: self.shedding.clone(),
@@ -87,6 +99,8 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<proto::RecordConsentRequest>,
     ) -> Answer<proto::RecordConsentResponse> {
+        let business = &request.get_ref().business_id;
+        admit(&self.gate, &request, Permission::Record, business).await?;
         let deadline = deadline(&request);
         let record = write::record(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.clone();
@@ -105,6 +119,8 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<proto::ConfirmConsentRequest>,
     ) -> Answer<proto::ConfirmConsentResponse> {
+        let business = &request.get_ref().business_id;
+        admit(&self.gate, &request, Permission::Record, business).await?;
         let deadline = deadline(&request);
         let confirm = write::confirm(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.clone();
@@ -123,6 +139,8 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<proto::WithdrawRequest>,
     ) -> Answer<proto::WithdrawResponse> {
+        let business = &request.get_ref().business_id;
+        admit(&self.gate, &request, Permission::Withdraw, business).await?;
         let deadline = deadline(&request);
         let withdraw = write::withdraw(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.clone();
@@ -141,6 +159,8 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<proto::AddSuppressionRequest>,
     ) -> Answer<proto::AddSuppressionResponse> {
+        let business = &request.get_ref().business_id;
+        admit(&self.gate, &request, Permission::Withdraw, business).await?;
         let deadline = deadline(&request);
         let suppress = write::suppress(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.clone();
@@ -159,6 +179,8 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<proto::LiftSuppressionRequest>,
     ) -> Answer<proto::LiftSuppressionResponse> {
+        let business = &request.get_ref().business_id;
+        admit(&self.gate, &request, Permission::Record, business).await?;
         let deadline = deadline(&request);
         let lift = write::lift(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.clone();
@@ -172,6 +194,8 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<proto::RecordRegistryCheckRequest>,
     ) -> Answer<proto::RecordRegistryCheckResponse> {
+        let business = &request.get_ref().business_id;
+        admit(&self.gate, &request, Permission::Record, business).await?;
         let deadline = deadline(&request);
         let check = report::registry_check(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.clone();
@@ -190,6 +214,8 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<proto::ReportInboundRequest>,
     ) -> Answer<proto::ReportInboundResponse> {
+        let business = &request.get_ref().business_id;
+        admit(&self.gate, &request, Permission::Report, business).await?;
         let deadline = deadline(&request);
         let report = inbound::report(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.clone();
@@ -208,6 +234,8 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<proto::ReportSendRequest>,
     ) -> Answer<proto::ReportSendResponse> {
+        let business = &request.get_ref().business_id;
+        admit(&self.gate, &request, Permission::Report, business).await?;
         let deadline = deadline(&request);
         let send = report::send(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.clone();
@@ -221,6 +249,8 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<proto::ReportDeliveryRequest>,
     ) -> Answer<proto::ReportDeliveryResponse> {
+        let business = &request.get_ref().business_id;
+        admit(&self.gate, &request, Permission::Report, business).await?;
         let deadline = deadline(&request);
         let failure = report::delivery(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.clone();
@@ -239,6 +269,8 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<proto::GetConsentRequest>,
     ) -> Answer<proto::GetConsentResponse> {
+        let business = &request.get_ref().business_id;
+        admit(&self.gate, &request, Permission::ReadHistory, business).await?;
         let deadline = deadline(&request);
         let get = check::get(request.into_inner()).map_err(|e| status::of(&e))?;
         let standings = layer::read(deadline, async {
@@ -254,6 +286,8 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<proto::ListConsentEventsRequest>,
     ) -> Answer<proto::ListConsentEventsResponse> {
+        let business = &request.get_ref().business_id;
+        admit(&self.gate, &request, Permission::ReadHistory, business).await?;
         let deadline = deadline(&request);
         let list = check::list_events(request.into_inner()).map_err(|e| status::of(&e))?;
         layer::read(deadline, async {
@@ -277,6 +311,8 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<proto::ExplainConsentRequest>,
     ) -> Answer<proto::ExplainConsentResponse> {
+        let business = &request.get_ref().business_id;
+        admit(&self.gate, &request, Permission::ReadHistory, business).await?;
         let deadline = deadline(&request);
         let asked = check::explain(request.into_inner()).map_err(|e| status::of(&e))?;
         let explained = layer::read(deadline, async {

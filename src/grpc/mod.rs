@@ -4,6 +4,7 @@
 //! are known in [`convert`] alone, statuses are made in [`status`] alone. No rule, no SQL and no
 //! metric lives here; what every call shares is in [`layer`].
 
+mod admission;
 pub mod catalog_service;
 pub mod codec;
 pub mod consent_service;
@@ -26,6 +27,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tower::layer::util::{Identity, Stack};
 
+use crate::auth::Gate;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::consents::Consents;
@@ -50,11 +52,18 @@ const CALL_WINDOW: u32 = 256 << 10;
 /// the transport's default, one stream that is not read would stop all other calls beside it.
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
+/// What answers, and who lets callers in.
+#[derive(Debug)]
+pub struct Services {
+    pub consents: Consents,
+    pub gate: Gate,
+    pub health: Health,
+}
+
 /// Every service behind the layer that all calls pass, with the limits of one connection.
 pub fn router(
     config: &Config,
-    consents: &Consents,
-    health: &Health,
+    services: &Services,
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
     writes: &TaskTracker,
@@ -78,7 +87,7 @@ pub fn router(
             .max_connection_age_grace(config.shutdown_grace);
     }
     let limit = usize::try_from(config.max_message_size.0).unwrap_or(usize::MAX);
-    let consent = ConsentService::new(consents.clone(), shedding.clone(), stop.clone());
+    let consent = ConsentService::new(services, shedding.clone(), stop.clone());
     let consent = ConsentServiceServer::new(consent);
     let consent = consent.max_decoding_message_size(limit);
     server
@@ -91,14 +100,20 @@ pub fn router(
             max_message_size: config.max_message_size.0,
         }))
         .layer(FrontLayer(consent))
-        .add_routes(routes(config, consents, health))
+        .add_routes(routes(config, services))
 }
 
 /// Everything but `ConsentService`, which is in front.
-fn routes(config: &Config, consents: &Consents, health: &Health) -> Routes {
+fn routes(config: &Config, services: &Services) -> Routes {
+    let Services {
+        consents,
+        gate,
+        health,
+    } = services;
     let limit = usize::try_from(config.max_message_size.0).unwrap_or(usize::MAX);
-    let catalog = CatalogServiceServer::new(CatalogService::new(Arc::clone(consents.catalog())));
-    let ledger = LedgerServiceServer::new(LedgerService);
+    let catalog = CatalogService::new(Arc::clone(consents.catalog()), gate.clone());
+    let catalog = CatalogServiceServer::new(catalog);
+    let ledger = LedgerServiceServer::new(LedgerService::new(gate.clone()));
     let mut routes = Routes::new(catalog.max_decoding_message_size(limit))
         .add_service(ledger.max_decoding_message_size(limit))
         .add_service(health.service());

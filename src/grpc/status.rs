@@ -202,6 +202,22 @@ pub fn not_found(message: impl Into<String>) -> Status {
     Status::with_error_details(Code::NotFound, message, details)
 }
 
+/// Nobody may know more: whether there is a credential, whose it was, what became of it.
+pub fn unauthenticated() -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info("UNAUTHENTICATED", DOMAIN, []);
+    let message = "this call needs a valid token, in the metadata `authorization: Bearer TOKEN`";
+    Status::with_error_details(Code::Unauthenticated, message, details)
+}
+
+/// Of a business that is not the caller's, and of one that does not exist, in the same words.
+pub fn permission_denied() -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info("PERMISSION_DENIED", DOMAIN, []);
+    let message = "this token does not permit this call for this business";
+    Status::with_error_details(Code::PermissionDenied, message, details)
+}
+
 /// The caller's deadline passed; a write goes on without it.
 pub fn deadline_exceeded(what: &str) -> Status {
     let mut details = ErrorDetails::new();

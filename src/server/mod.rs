@@ -6,6 +6,7 @@
 //! [`Server`] that the binary starts, on port 0.
 
 mod example;
+mod followed;
 mod listener;
 mod open;
 mod sweeper;
@@ -20,30 +21,29 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zeroize::Zeroizing;
 
+use crate::auth::{self, Gate};
+use crate::cache::FactsCache;
 use crate::cache::activity::ActivityCache;
-use crate::cache::confirm::Confirming;
-use crate::cache::follower::{self, Follower, Running};
-use crate::cache::lease::Term;
-use crate::cache::{self, FactsCache};
+use crate::cache::follower;
 use crate::catalog::{self, Catalog};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::consents::token::Tokens;
 use crate::consents::{Alarms, Consents, Parts};
 use crate::domain::keywords::Words;
-use crate::grpc::{self, Health};
+use crate::grpc::{self, Health, Services};
 use crate::keys::source::SourceError;
 use crate::ledger::activity::ActivityStore;
-use crate::ledger::measured::Measured;
 use crate::ledger::{self, Ledger, OpenError};
 use crate::policy;
 use crate::telemetry::{self, Metrics, Telemetry};
+use followed::{Followed, Following, activity_share, limits};
 use listener::Connections;
 use sweeper::Sweeper;
 use watch::Watch;
 
+pub use followed::{TokenStore, with_tokens};
 pub use open::{accept_history, migrate, open_ledger};
 
 /// Why the server did not start, or ended.
@@ -96,25 +96,17 @@ impl From<ledger::Error> for Error {
     }
 }
 
-/// How much longer than its own limits the database is waited for.
-const MARGIN: Duration = Duration::from_secs(1);
-
-/// How long leaving the ledger may take. A statement of a call that was cut off is not waited for.
-const FAREWELL: Duration = Duration::from_secs(2);
-
 /// A server that listens and has yet to serve.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     config: Config,
-    consents: Consents,
+    services: Services,
     ledger: Arc<dyn Ledger>,
     activity: Arc<dyn ActivityStore>,
-    /// Where others write to the ledger as well.
-    following: Option<Running>,
+    following: Following,
     cache: Arc<FactsCache>,
-    health: Health,
     writes: TaskTracker,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
@@ -128,49 +120,34 @@ impl Server {
         metrics: Metrics,
     ) -> Result<Self, Error> {
         may_start(config)?;
-        let opened = open::open(config).await?;
-        let (ledger, activity) = measured(config, opened.ledger, opened.activity, &metrics);
         let policy_text = policy_text(config).await?;
-        let keys = Arc::new(opened.keyring.ledger_keys());
-        let cache = Arc::new(FactsCache::new(
-            Arc::clone(&ledger),
-            Arc::clone(&clock),
-            Arc::clone(&opened.lease),
-            limits(config, config.cache_size.0 - activity_share(config)),
-            opened.lane.clone(),
-            metrics.clone(),
-        ));
-        let key_id = opened.keyring.current();
-        let (follower, confirming) = match opened.shared {
-            None => alone(&cache, ledger.as_ref()).await?,
-            Some(url) => {
-                let parts = following(config, url, key_id, &cache, &clock, &metrics);
-                let (follower, confirming) = Follower::begin(parts).await?;
-                (Some(follower), confirming)
-            }
-        };
-        let catalog = Catalog::open(
-            Arc::clone(&ledger),
-            Arc::clone(&clock),
-            Arc::new(opened.keyring),
-            config.clock_tolerance,
-            confirming.clone(),
-        );
-        let catalog = Arc::new(catalog.await?);
+        let Followed {
+            ledger,
+            activity,
+            lane,
+            cache,
+            catalog,
+            confirming,
+            keys,
+            ledger_id,
+            following,
+        } = Followed::open(config, &clock, &metrics).await?;
         let activity_cache = ActivityCache::new(
             Arc::clone(&activity),
             Arc::clone(&clock),
             limits(config, activity_share(config)),
-            opened.lane,
+            lane,
             metrics.clone(),
         );
-        let following = match follower {
-            None => None,
-            Some(follower) => Some(follower.start(catalog.clone()).await?),
-        };
-        // Only now what others changed before is known.
         catalog.adopt(&policy_text).await?;
         apply_catalog(config, &catalog).await?;
+        let gate = Gate::new(auth::Parts {
+            catalog: Arc::clone(&catalog),
+            cache: Arc::clone(&cache),
+            clock: Arc::clone(&clock),
+            keys: Arc::clone(&keys),
+            always: config.always_authenticates(),
+        });
         let writes = TaskTracker::new();
         let consents = Consents::new(Parts {
             ledger: Arc::clone(&ledger),
@@ -180,7 +157,7 @@ impl Server {
             catalog,
             words: Arc::new(words(config).await?),
             clock: Arc::clone(&clock),
-            tokens: Tokens::new(Arc::clone(&keys), opened.meta.ledger_id),
+            tokens: Tokens::new(Arc::clone(&keys), ledger_id),
             keys,
             metrics: metrics.clone(),
             alarms: Alarms::default(),
@@ -196,12 +173,15 @@ impl Server {
             listener,
             address,
             config,
-            consents,
+            services: Services {
+                consents,
+                gate,
+                health: Health::new(),
+            },
             ledger,
             activity,
             following,
             cache,
-            health: Health::new(),
             writes,
             clock,
             metrics,
@@ -215,14 +195,19 @@ impl Server {
 
     /// The use cases behind it. For tests that drive them without the wire.
     pub fn consents(&self) -> &Consents {
-        &self.consents
+        &self.services.consents
+    }
+
+    /// What answers, and who lets callers in. For whoever drives them over a wire of their own.
+    pub fn services(&self) -> &Services {
+        &self.services
     }
 
     /// Serves until `shutdown` ends, then finishes what has begun.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let stop = CancellationToken::new();
         let sweeper = Sweeper {
-            consents: self.consents.clone(),
+            consents: self.services.consents.clone(),
             activity: self.activity,
             clock: Arc::clone(&self.clock),
             answers_kept: self.config.idempotency_retention,
@@ -232,8 +217,7 @@ impl Server {
         let incoming = Connections::new(self.listener, limit, stop.clone());
         let router = grpc::router(
             &self.config,
-            &self.consents,
-            &self.health,
+            &self.services,
             &self.clock,
             &self.metrics,
             &self.writes,
@@ -241,21 +225,23 @@ impl Server {
         );
         let serving = router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
         let mut serving = tokio::spawn(serving);
-        self.health.ready();
+        let health = &self.services.health;
+        health.ready();
         let watch = Watch {
             cache: Arc::clone(&self.cache),
             clock: Arc::clone(&self.clock),
-            health: self.health.clone(),
+            health: health.clone(),
             unready_after: self.config.unready_after,
         };
         let watch = tokio::spawn(watch.watch(stop.clone()));
+        tell_of_authentication(&self.config, &self.services.gate);
         tracing::info!(address = %self.address, "serving");
 
         let ended = tokio::select! {
             ended = &mut serving => Some(ended),
             () = shutdown => None,
         };
-        self.health.leave().await;
+        health.leave().await;
         let result = match ended {
             Some(ended) => transport_result(ended),
             None => {
@@ -269,15 +255,7 @@ impl Server {
         // The sweeper ends with `stop`; a panic in it was logged and changes nothing here.
         let _ = sweeper.await;
         let _ = watch.await;
-        let farewell = async {
-            if let Some(following) = self.following {
-                following.stop().await;
-            }
-            self.ledger.close().await;
-        };
-        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
-            tracing::warn!("the database still works for calls that were cut off: left as it is");
-        }
+        self.following.leave(self.ledger.as_ref()).await;
         tracing::info!("stopped");
         result
     }
@@ -319,63 +297,6 @@ fn transport_result(
     }
 }
 
-/// Nobody else writes: what is there now is all that there is.
-async fn alone(
-    cache: &FactsCache,
-    ledger: &dyn Ledger,
-) -> Result<(Option<Follower>, Confirming), Error> {
-    cache.restart_from(&ledger.heads().await?);
-    Ok((None, Confirming::Alone))
-}
-
-fn following(
-    config: &Config,
-    url: Zeroizing<String>,
-    key_id: u16,
-    cache: &Arc<FactsCache>,
-    clock: &Arc<dyn Clock>,
-    metrics: &Metrics,
-) -> follower::Parts {
-    follower::Parts {
-        url,
-        term: Term(config.lease),
-        key_id,
-        patience: config.database_acquire_timeout + config.statement_timeout,
-        hints: config.hints,
-        cache: Arc::clone(cache),
-        clock: Arc::clone(clock),
-        metrics: metrics.clone(),
-    }
-}
-
-/// The part of the cache's memory that is for activity. A fixed one, so that one setting bounds both:
-/// few checks want a window, and sends are of use for a second.
-fn activity_share(config: &Config) -> u64 {
-    config.cache_size.0 / 8
-}
-
-/// The ledger and the activity beside it as they are used: timed, and none of them waited for without
-/// end.
-fn measured(
-    config: &Config,
-    ledger: Arc<dyn Ledger>,
-    activity: Arc<dyn ActivityStore>,
-    metrics: &Metrics,
-) -> (Arc<dyn Ledger>, Arc<dyn ActivityStore>) {
-    let limit = config.database_acquire_timeout + config.statement_timeout + MARGIN;
-    (
-        Arc::new(Measured::new(ledger, metrics.clone(), limit)),
-        Arc::new(Measured::new(activity, metrics.clone(), limit)),
-    )
-}
-
-fn limits(config: &Config, bytes: u64) -> cache::Limits {
-    cache::Limits {
-        bytes,
-        patience: config.max_database_wait,
-    }
-}
-
 /// Refuses what must not be opened at all.
 fn may_start(config: &Config) -> Result<(), Error> {
     config.validate()?;
@@ -389,8 +310,26 @@ fn warn_if_exposed(config: &Config) {
     if config.is_exposed() {
         tracing::warn!(
             address = %config.listen,
-            "serving without encryption and authentication on an address that others can reach"
+            "serving without encryption on an address that others can reach"
         );
+    }
+}
+
+/// Says whether callers need a token, and why: nobody should have to find out by trying.
+fn tell_of_authentication(config: &Config, gate: &Gate) {
+    match (gate.is_closed(), config.always_authenticates()) {
+        (true, true) => tracing::info!("callers are authenticated: as the settings have it"),
+        (true, false) => tracing::info!("callers are authenticated: the ledger holds tokens"),
+        (false, _) if config.is_exposed() => tracing::warn!(
+            address = %config.listen,
+            "callers are not authenticated, on an address that others can reach: until the first token \
+             is made anybody may call"
+        ),
+        (false, _) => {
+            tracing::info!(
+                "callers are not authenticated: until the first token is made anybody may call"
+            );
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::Error;
+use super::followed::exists;
 use crate::cache::lane::Lane;
 use crate::cache::lease::{Lease, Term};
 use crate::config::{Config, Database, KeySource as Wanted};
@@ -87,13 +88,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Error> {
 pub async fn open_ledger(config: &Config) -> Result<Arc<dyn Ledger>, Error> {
     Ok(match &config.database {
         Database::Sqlite(path) => {
-            if !path.exists() {
-                let source = std::io::Error::from(std::io::ErrorKind::NotFound);
-                return Err(Error::Unreadable {
-                    path: path.display().to_string(),
-                    source,
-                });
-            }
+            exists(path)?;
             let timeout = config.database_acquire_timeout;
             Arc::new(Sqlite::open(path, Migrate::No, timeout).await?)
         }

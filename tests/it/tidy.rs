@@ -15,6 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "auth",
             "catalog",
             "config",
             "domain",
@@ -29,6 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "auth",
             "cache",
             "catalog",
             "clock",
@@ -46,6 +48,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "grpc",
         &[
+            "auth",
             "catalog",
             "clock",
             "config",
@@ -67,6 +70,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    ("auth", &["cache", "catalog", "clock", "domain", "keys"]),
     (
         "catalog",
         &["cache", "clock", "domain", "keys", "ledger", "policy"],

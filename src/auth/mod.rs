@@ -1,0 +1,241 @@
+//! Who calls, and whether this caller may: asked first by every call, and answered from memory.
+//!
+//! A credential is today a token in `authorization: Bearer`. Certificates and JWTs will be further ways to
+//! the same [`Caller`](crate::domain::caller::Caller), found in [`Gate::identify`]; nothing after it
+//! asks how somebody was known.
+//!
+//! A revocation that was acknowledged holds on every instance, by the protocol that a withdrawal holds by:
+//! the lease is looked at before the tokens in memory are (C1). Nothing here knows the wire, nor what a
+//! refused caller is told.
+
+mod token;
+
+use std::sync::Arc;
+
+pub use token::{Malformed, TokenText};
+
+use crate::cache::FactsCache;
+use crate::catalog::callers::{Callers, Known};
+use crate::catalog::{self, Catalog};
+use crate::clock::Clock;
+use crate::domain::caller::{Permission, Standing};
+use crate::keys::LedgerKeys;
+
+/// Why a call is not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There is no credential, or it is not a good one: which, the caller is not told.
+    #[error("no valid credential")]
+    Unauthenticated,
+    /// Known, and may not do this for this business, whether there is such a business or not.
+    #[error("not permitted")]
+    Forbidden,
+    /// From memory it cannot be told who may call.
+    #[error("the lease is lost: who may call cannot be told from memory")]
+    NoLease,
+    /// Nor from the ledger.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+}
+
+/// What the gate is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub catalog: Arc<Catalog>,
+    /// Holds the lease.
+    pub cache: Arc<FactsCache>,
+    pub clock: Arc<dyn Clock>,
+    pub keys: Arc<LedgerKeys>,
+    /// Whether a credential is needed also while the ledger holds no token.
+    pub always: bool,
+}
+
+/// Tells who may do what. A handle: cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<Parts>);
+
+/// Somebody who may do what was asked, for some business at least.
+#[derive(Debug, Clone)]
+pub struct Admitted(Option<Arc<Known>>);
+
+impl Admitted {
+    /// Whether this caller may know of a business.
+    pub fn sees(&self, business: &str) -> bool {
+        match &self.0 {
+            None => true,
+            Some(known) => known.token.caller.businesses.include(business),
+        }
+    }
+}
+
+impl Gate {
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Whether callers need a credential. Once there was a token, they do for ever.
+    pub fn is_closed(&self) -> bool {
+        self.0.always || !self.0.catalog.with_callers(Callers::is_empty)
+    }
+
+    /// Whether whoever shows this may do this for this business, as far as memory tells. Waits for nobody
+    /// and allocates nothing: it is part of every check.
+    pub fn admit(
+        &self,
+        shown: Option<&[u8]>,
+        permission: Permission,
+        business: &str,
+    ) -> Result<(), Refusal> {
+        self.require_lease()?;
+        self.identified(shown, |known| may(known, permission, business))
+    }
+
+    /// As [`Gate::admit`], for a call that names no business.
+    pub fn admit_anywhere(
+        &self,
+        shown: Option<&[u8]>,
+        permission: Permission,
+    ) -> Result<Admitted, Refusal> {
+        self.require_lease()?;
+        self.identified(shown, |known| may_anywhere(known, permission))
+    }
+
+    /// As [`Gate::admit`], without a lease: what may not wait is judged by what the ledger says now.
+    pub async fn admit_reading_through(
+        &self,
+        shown: Option<&[u8]>,
+        permission: Permission,
+        business: &str,
+    ) -> Result<(), Refusal> {
+        self.read_through(permission).await?;
+        self.identified(shown, |known| may(known, permission, business))
+    }
+
+    /// As [`Gate::admit_anywhere`], without a lease.
+    pub async fn admit_anywhere_reading_through(
+        &self,
+        shown: Option<&[u8]>,
+        permission: Permission,
+    ) -> Result<Admitted, Refusal> {
+        self.read_through(permission).await?;
+        self.identified(shown, |known| may_anywhere(known, permission))
+    }
+
+    /// Before the tokens are looked at: an instance that was paused between the two, the other way round,
+    /// could take a token that was revoked meanwhile.
+    fn require_lease(&self) -> Result<(), Refusal> {
+        match self.0.cache.has_lease() {
+            true => Ok(()),
+            false => Err(Refusal::NoLease),
+        }
+    }
+
+    /// Without a lease a check is not answered, so there is nothing to find out for it. Of the others, those
+    /// that may bring an opt-out are heard: the ledger itself says who may call. It may be the ledger of a
+    /// deposed primary, which takes no write; what only reads would get its answer from it, so where there
+    /// are credentials at all it is not answered.
+    async fn read_through(&self, permission: Permission) -> Result<(), Refusal> {
+        let heard = || permission.brings_opt_outs() || !self.is_closed();
+        if permission == Permission::Check || !heard() {
+            return Err(Refusal::NoLease);
+        }
+        self.0.catalog.catch_up().await?;
+        if heard() {
+            Ok(())
+        } else {
+            Err(Refusal::NoLease)
+        }
+    }
+
+    /// Finds who calls, and judges. `None`: nobody needs a credential here.
+    fn identified<T>(
+        &self,
+        shown: Option<&[u8]>,
+        judge: impl FnOnce(Option<&Arc<Known>>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        self.0.catalog.with_callers(|callers| {
+            if callers.is_empty() && !self.0.always {
+                return judge(None);
+            }
+            let known = self.identify(callers, shown.ok_or(Refusal::Unauthenticated)?);
+            judge(Some(known.ok_or(Refusal::Unauthenticated)?))
+        })
+    }
+
+    /// Whose credential this is, if it is a good one. A kind of credential that is yet to come is told by
+    /// its form here.
+    fn identify<'a>(&self, callers: &'a Callers, shown: &[u8]) -> Option<&'a Arc<Known>> {
+        let prefix = token::prefix_of(shown)?;
+        let Some(known) = callers.find(&prefix) else {
+            // As much work as for a known prefix, so that time does not tell which there are.
+            let _ = self.0.keys.credential_hash(shown);
+            return None;
+        };
+        if !known.is(shown, &self.0.keys) {
+            return None;
+        }
+        match known.token.standing(self.0.clock.now()) {
+            Standing::Good => Some(known),
+            standing @ (Standing::Expired | Standing::Revoked) => {
+                tracing::debug!(%prefix, ?standing, "a token was shown that is no longer good");
+                None
+            }
+        }
+    }
+}
+
+fn may(known: Option<&Arc<Known>>, permission: Permission, business: &str) -> Result<(), Refusal> {
+    match known {
+        Some(known) if !known.token.caller.may(permission, business) => Err(Refusal::Forbidden),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn may_anywhere(known: Option<&Arc<Known>>, permission: Permission) -> Result<Admitted, Refusal> {
+    match known {
+        Some(known) if !known.token.caller.permissions.has(permission) => Err(Refusal::Forbidden),
+        Some(_) | None => Ok(Admitted(known.map(Arc::clone))),
+    }
+}
+
+/// The credential in the values of the metadata `authorization`: of `Bearer CREDENTIAL` the second word.
+/// Several values are none: which one would count is for nobody to guess.
+pub fn bearer<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+    const SCHEME: &[u8] = b"bearer";
+    let value = values.next()?;
+    if values.next().is_some() {
+        return None;
+    }
+    let (scheme, rest) = value.split_at_checked(SCHEME.len())?;
+    let credential = rest.trim_ascii_start();
+    (scheme.eq_ignore_ascii_case(SCHEME) && credential.len() < rest.len()).then_some(credential)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_the_second_word_of_the_only_value() {
+        let of = |values: &[&'static str]| {
+            let credential = bearer(values.iter().map(|value| value.as_bytes()));
+            credential.map(|bytes| std::str::from_utf8(bytes).unwrap())
+        };
+        for (values, credential) in [
+            (&["Bearer cg_x"][..], Some("cg_x")),
+            (&["bearer cg_x"], Some("cg_x")),
+            (&["BEARER   cg_x"], Some("cg_x")),
+            (&["Bearer "], Some("")),
+            (&["Bearercg_x"], None),
+            (&["Basic cg_x"], None),
+            (&["cg_x"], None),
+            (&["Bearer"], None),
+            (&[""], None),
+            (&[], None),
+            (&["Bearer cg_x", "Bearer cg_x"], None),
+            (&["Bearer cg_x", ""], None),
+        ] {
+            assert_eq!(of(values), credential, "{values:?}");
+        }
+    }
+}

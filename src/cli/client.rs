@@ -3,13 +3,20 @@
 //! Nothing is retried here: a check that failed was not decided, and a write is repeated by whoever
 //! knows its idempotency key.
 
+use std::env::VarError;
 use std::error::Error as _;
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tonic::Request;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 
+use zeroize::Zeroizing;
+
 use super::Globals;
+use crate::auth::TokenText;
 use crate::grpc::proto::catalog_service_client::CatalogServiceClient;
 use crate::grpc::proto::consent_service_client::ConsentServiceClient;
 
@@ -29,10 +36,13 @@ pub(super) struct Unreachable {
 pub(super) struct Client {
     channel: Channel,
     timeout: Duration,
+    /// What is sent as `authorization`, marked so that it is neither logged nor kept by the transport.
+    credential: Option<AsciiMetadataValue>,
 }
 
 impl Client {
     pub(super) async fn connect(globals: &Globals) -> anyhow::Result<Self> {
+        let credential = credential(globals.token_file.as_deref())?;
         let endpoint = endpoint(&globals.server)?
             .connect_timeout(globals.timeout)
             .user_agent(concat!("consentgate-cli/", env!("CARGO_PKG_VERSION")))?;
@@ -43,6 +53,7 @@ impl Client {
         Ok(Self {
             channel,
             timeout: globals.timeout,
+            credential,
         })
     }
 
@@ -54,12 +65,43 @@ impl Client {
         CatalogServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
-    /// The message with the deadline.
+    /// The message with the deadline and the credential.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);
+        if let Some(credential) = &self.credential {
+            let credential = credential.clone();
+            request.metadata_mut().insert("authorization", credential);
+        }
         request
     }
+}
+
+/// The token of the file, or else of the environment. One that is mistyped is told here: a server says the
+/// same to whoever shows a wrong one and to whoever shows none.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the variable is the user's, and no setting of a server"
+)]
+fn credential(file: Option<&Path>) -> anyhow::Result<Option<AsciiMetadataValue>> {
+    let (text, place) = match file {
+        Some(path) => {
+            let place = format!("`--token-file {}`", path.display());
+            let text = std::fs::read_to_string(path);
+            (text.with_context(|| place.clone())?, place)
+        }
+        None => match std::env::var("CONSENTGATE_TOKEN") {
+            Ok(text) if !text.is_empty() => (text, "`CONSENTGATE_TOKEN`".to_owned()),
+            Ok(_) | Err(VarError::NotPresent) => return Ok(None),
+            Err(VarError::NotUnicode(_)) => (String::new(), "`CONSENTGATE_TOKEN`".to_owned()),
+        },
+    };
+    let text = Zeroizing::new(text);
+    let token = TokenText::parse(&text).with_context(|| place)?;
+    let value = Zeroizing::new(format!("Bearer {}", token.expose()));
+    let mut value = AsciiMetadataValue::try_from(value.as_str())?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 /// `localhost:50051` is taken as `http://localhost:50051`.
@@ -125,6 +167,29 @@ mod tests {
             let refused = endpoint(server).expect_err(server).to_string();
             assert!(refused.contains("http://HOST:PORT"), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_token_is_read_from_its_file_and_never_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gate.token");
+        let token = TokenText::generate();
+        std::fs::write(&path, format!("{}\n", token.expose())).unwrap();
+        let value = credential(Some(&path)).unwrap().unwrap();
+        assert_eq!(
+            value.to_str().unwrap(),
+            format!("Bearer {}", token.expose())
+        );
+        assert!(!format!("{value:?}").contains(token.expose()));
+
+        let mistyped = format!("{}x", &token.expose()[..71]);
+        for text in ["", "hunter2", &mistyped] {
+            std::fs::write(&path, text).unwrap();
+            let error = format!("{:#}", credential(Some(&path)).unwrap_err());
+            assert!(error.starts_with("`--token-file "), "{error}");
+            assert!(text.is_empty() || !error.contains(text), "{error}");
+        }
+        assert!(credential(Some(&directory.path().join("none"))).is_err());
     }
 
     #[tokio::test]

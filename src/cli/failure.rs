@@ -107,6 +107,9 @@ fn status_text(status: &Status, server: &str, text: &mut String) {
     if let Some(delay) = details.retry_info().and_then(|retry| retry.retry_delay) {
         let _ = writeln!(text, "  try again in {delay:?}");
     }
+    if status.code() == Code::Unauthenticated {
+        let _ = writeln!(text, "  see --token-file, and `consentgate token create`");
+    }
     if status.code() == Code::Unavailable && status.source().is_some() {
         let _ = writeln!(text, "  the connection to `{server}` was lost");
         start_hint(text);

@@ -1,7 +1,7 @@
 //! The command line: the gate itself (`serve`), and everything one asks of it from a shell.
 //!
 //! Commands that a server offers go to it over gRPC, so that no rule is written twice; only
-//! `migrate` and `ledger` open the database, and `policy` reads a file alone. This file parses, chooses the command and turns its
+//! `migrate`, `ledger` and `token` open the database, and `policy` reads a file alone. This file parses, chooses the command and turns its
 //! result into an exit code; each command has a file. Standard output carries the answer and
 //! nothing else, standard error everything that is said about it.
 
@@ -23,11 +23,13 @@ mod record;
 mod show;
 mod table;
 mod timeline;
+mod token;
 mod wire;
 mod withdraw;
 mod words;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -85,6 +87,17 @@ struct Globals {
         help_heading = "Global options"
     )]
     server: String,
+    /// File with the token to show to the server. Without it the token is taken from the environment
+    /// variable CONSENTGATE_TOKEN, if that is set; there is no flag for the token itself, because others on
+    /// the machine can read the flags of a process.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "CONSENTGATE_TOKEN_FILE",
+        help_heading = "Global options"
+    )]
+    token_file: Option<PathBuf>,
     /// Longest time to wait for the server, for each call.
     #[arg(
         long,
@@ -172,6 +185,9 @@ Examples:
     /// Make a keyring.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Make, list and revoke the tokens that callers show. Opens the database.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Print the settings in effect and who set them, secrets hidden.
     #[command(after_help = "\
 Examples:
@@ -250,6 +266,7 @@ fn execute(command: Command, globals: &Globals, output: &mut Output) -> anyhow::
         Command::Migrate(flags) => maintain::migrate(&runtime, &flags, output),
         Command::Ledger(command) => maintain::ledger(&runtime, command, output),
         Command::Keys(command) => keys::run(command, output),
+        Command::Token(command) => token::run(&runtime, command, output),
         Command::Config(args) => maintain::config(&args, output),
         Command::Policy(command) => policy::run(command, output),
         Command::Check(args) => runtime.block_on(check::check(args, globals, output)),

@@ -105,11 +105,17 @@ fn parse(text: &str, place: impl FnOnce() -> String) -> Result<Keyring, SourceEr
 /// Makes a new key file, readable by its owner alone, and on disk before this returns. An existing
 /// file is never overwritten.
 pub fn create(path: &Path) -> Result<Keyring, SourceError> {
+    let keyring = Keyring::generate();
+    write_private(path, keyring.to_text().as_bytes())?;
+    Ok(keyring)
+}
+
+/// Writes a secret to a new file that only its owner may read.
+pub fn write_private(path: &Path, secret: &[u8]) -> Result<(), SourceError> {
     let uncreatable = |source| SourceError::Uncreatable {
         path: path.into(),
         source,
     };
-    let keyring = Keyring::generate();
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -118,10 +124,8 @@ pub fn create(path: &Path) -> Result<Keyring, SourceError> {
         options.mode(0o600);
     }
     let mut file = options.open(path).map_err(uncreatable)?;
-    file.write_all(keyring.to_text().as_bytes())
-        .map_err(uncreatable)?;
-    file.sync_all().map_err(uncreatable)?;
-    Ok(keyring)
+    file.write_all(secret).map_err(uncreatable)?;
+    file.sync_all().map_err(uncreatable)
 }
 
 #[cfg(test)]

@@ -82,6 +82,7 @@ fn every_command_explains_itself() {
         "policy",
         "ledger",
         "keys",
+        "token",
         "config",
         "completions",
     ] {

@@ -173,6 +173,11 @@ impl TestServer {
         self.restart().await;
     }
 
+    /// The settings that it was started with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }

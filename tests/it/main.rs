@@ -13,6 +13,7 @@
 )]
 
 mod activity_cache;
+mod callers;
 mod catalog;
 mod cli;
 mod consents;

@@ -53,6 +53,23 @@ pub async fn every_call(
     ended
 }
 
+/// A request to one method, as in `consentgate.v1.ConsentService/CheckConsent`, with every field set.
+pub fn request_of(rpc: &str, text: impl Fn(&str) -> String) -> Vec<u8> {
+    let files = FileDescriptorSet::decode(DESCRIPTORS).unwrap();
+    let shapes = Shapes::of(&files);
+    for file in &files.file {
+        for service in &file.service {
+            for method in &service.method {
+                let name = format!("{}.{}/{}", file.package(), service.name(), method.name());
+                if name == rpc {
+                    return shapes.filled(method.input_type(), &text, DEPTH);
+                }
+            }
+        }
+    }
+    panic!("there is no method {rpc}");
+}
+
 /// Every message type by its full name.
 struct Shapes<'a>(BTreeMap<String, &'a DescriptorProto>);
 

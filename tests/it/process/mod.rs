@@ -4,16 +4,16 @@
 //! answers is judged by what was acknowledged to a caller, never by what it should have in memory.
 
 mod cable;
-mod collector;
+pub mod collector;
 mod crowding;
-mod every_call;
+pub mod every_call;
 pub mod gate;
 mod killing;
 mod losing;
 pub mod people;
 mod personal;
 mod secrecy;
-mod secrets;
+pub mod secrets;
 mod sharing;
 mod starting;
 mod stopping;

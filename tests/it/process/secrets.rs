@@ -72,10 +72,15 @@ pub fn evidence() -> Option<Evidence> {
 
 /// The secrets that stand in these bytes, each with its form and what stands around it.
 pub fn found_in(bytes: &[u8]) -> Vec<String> {
+    found_of(ALL, bytes)
+}
+
+/// As [`found_in`], of these secrets.
+pub fn found_of(secrets: &[&str], bytes: &[u8]) -> Vec<String> {
     // Bytes that are no text part what stands around them, and no secret has any.
     let text = String::from_utf8_lossy(bytes);
     let mut found = Vec::new();
-    for secret in ALL {
+    for secret in secrets {
         for (form, disguise) in forms(secret) {
             if let Some(at) = text.find(&disguise) {
                 let before: String = text[..at].chars().rev().take(300).collect();

@@ -19,6 +19,7 @@ use crate::catalog::callers::{Callers, Known};
 use crate::catalog::{self, Catalog};
 use crate::clock::Clock;
 use crate::domain::caller::{Permission, Standing};
+use crate::domain::id::CallerName;
 use crate::keys::LedgerKeys;
 
 /// Why a call is not answered.
@@ -54,11 +55,24 @@ pub struct Parts {
 #[derive(Debug, Clone)]
 pub struct Gate(Arc<Parts>);
 
-/// Somebody who may do what was asked, for some business at least.
+/// What a caller wants to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    pub permission: Permission,
+    /// As the request names it, which need not be anybody's; `None`: it names none, or none yet.
+    pub business: Option<&'a str>,
+}
+
+/// Somebody who may do what was asked.
 #[derive(Debug, Clone)]
 pub struct Admitted(Option<Arc<Known>>);
 
 impl Admitted {
+    /// Who it is; `None`: nobody had to say.
+    pub fn name(&self) -> Option<&CallerName> {
+        self.0.as_ref().map(|known| &known.token.caller.name)
+    }
+
     /// Whether this caller may know of a business.
     pub fn sees(&self, business: &str) -> bool {
         match &self.0 {
@@ -78,47 +92,27 @@ impl Gate {
         self.0.always || !self.0.catalog.with_callers(Callers::is_empty)
     }
 
-    /// Whether whoever shows this may do this for this business, as far as memory tells. Waits for nobody
-    /// and allocates nothing: it is part of every check.
-    pub fn admit(
-        &self,
-        shown: Option<&[u8]>,
-        permission: Permission,
-        business: &str,
-    ) -> Result<(), Refusal> {
+    /// Whether whoever shows this may do this, as far as memory tells. Waits for nobody and allocates
+    /// nothing: it is part of every check.
+    pub fn admit(&self, shown: Option<&[u8]>, wish: Wish<'_>) -> Result<(), Refusal> {
         self.require_lease()?;
-        self.identified(shown, |known| may(known, permission, business))
+        self.judge(shown, wish, |_| ())
     }
 
-    /// As [`Gate::admit`], for a call that names no business.
-    pub fn admit_anywhere(
-        &self,
-        shown: Option<&[u8]>,
-        permission: Permission,
-    ) -> Result<Admitted, Refusal> {
+    /// As [`Gate::admit`], and who it is.
+    pub fn admit_known(&self, shown: Option<&[u8]>, wish: Wish<'_>) -> Result<Admitted, Refusal> {
         self.require_lease()?;
-        self.identified(shown, |known| may_anywhere(known, permission))
+        self.judge(shown, wish, |known| Admitted(known.map(Arc::clone)))
     }
 
-    /// As [`Gate::admit`], without a lease: what may not wait is judged by what the ledger says now.
+    /// As [`Gate::admit_known`], without a lease: what may not wait is judged by what the ledger says now.
     pub async fn admit_reading_through(
         &self,
         shown: Option<&[u8]>,
-        permission: Permission,
-        business: &str,
-    ) -> Result<(), Refusal> {
-        self.read_through(permission).await?;
-        self.identified(shown, |known| may(known, permission, business))
-    }
-
-    /// As [`Gate::admit_anywhere`], without a lease.
-    pub async fn admit_anywhere_reading_through(
-        &self,
-        shown: Option<&[u8]>,
-        permission: Permission,
+        wish: Wish<'_>,
     ) -> Result<Admitted, Refusal> {
-        self.read_through(permission).await?;
-        self.identified(shown, |known| may_anywhere(known, permission))
+        self.read_through(wish.permission).await?;
+        self.judge(shown, wish, |known| Admitted(known.map(Arc::clone)))
     }
 
     /// Before the tokens are looked at: an instance that was paused between the two, the other way round,
@@ -147,18 +141,28 @@ impl Gate {
         }
     }
 
-    /// Finds who calls, and judges. `None`: nobody needs a credential here.
-    fn identified<T>(
+    /// Finds who calls, and judges. `admitted` is given nobody where nobody needs a credential.
+    fn judge<T>(
         &self,
         shown: Option<&[u8]>,
-        judge: impl FnOnce(Option<&Arc<Known>>) -> Result<T, Refusal>,
+        wish: Wish<'_>,
+        admitted: impl FnOnce(Option<&Arc<Known>>) -> T,
     ) -> Result<T, Refusal> {
         self.0.catalog.with_callers(|callers| {
             if callers.is_empty() && !self.0.always {
-                return judge(None);
+                return Ok(admitted(None));
             }
             let known = self.identify(callers, shown.ok_or(Refusal::Unauthenticated)?);
-            judge(Some(known.ok_or(Refusal::Unauthenticated)?))
+            let known = known.ok_or(Refusal::Unauthenticated)?;
+            let caller = &known.token.caller;
+            let may = match wish.business {
+                Some(business) => caller.may(wish.permission, business),
+                None => caller.permissions.has(wish.permission),
+            };
+            match may {
+                true => Ok(admitted(Some(known))),
+                false => Err(Refusal::Forbidden),
+            }
         })
     }
 
@@ -181,20 +185,6 @@ impl Gate {
                 None
             }
         }
-    }
-}
-
-fn may(known: Option<&Arc<Known>>, permission: Permission, business: &str) -> Result<(), Refusal> {
-    match known {
-        Some(known) if !known.token.caller.may(permission, business) => Err(Refusal::Forbidden),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn may_anywhere(known: Option<&Arc<Known>>, permission: Permission) -> Result<Admitted, Refusal> {
-    match known {
-        Some(known) if !known.token.caller.permissions.has(permission) => Err(Refusal::Forbidden),
-        Some(_) | None => Ok(Admitted(known.map(Arc::clone))),
     }
 }
 

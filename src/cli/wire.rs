@@ -155,6 +155,7 @@ pub(super) fn event(event: &ConsentEvent, evident: Evident) -> Object {
         .evidence(event.evidence.as_ref(), evident)
         .object("labels", text_map(&event.labels))
         .text("actor", &event.actor)
+        .text("recorded_by", &event.recorded_by)
         .text("import_batch_id", &event.import_batch_id)
         .text("spelling", &event.spelling)
         .with("partition", event.partition)

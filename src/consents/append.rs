@@ -174,9 +174,12 @@ impl Consents {
     pub(super) async fn commit<A: Serialize + DeserializeOwned>(
         &self,
         write: &Write<'_>,
-        prepared: Vec<Prepared<'_>>,
+        mut prepared: Vec<Prepared<'_>>,
         answer: A,
     ) -> Result<Option<Written<A>>, Error> {
+        for one in &mut prepared {
+            one.event.recorded_by.clone_from(&self.1);
+        }
         let epoch = self.0.ledger.followed().current();
         match self.append_once(write, &prepared, &answer).await? {
             Appended::At(positions) => {
@@ -444,6 +447,7 @@ impl Group {
             act: draft.act.clone(),
             copied_from: None,
             payload_commitment: write.payload.as_ref().map(Payload::commitment),
+            recorded_by: None,
         };
         let own_id = self.own.subject_id;
         let copies: Vec<Prepared<'a>> = self

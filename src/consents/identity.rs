@@ -272,5 +272,6 @@ fn event_of(
             .payload
             .as_ref()
             .map(super::payload::Payload::commitment),
+        recorded_by: None,
     }
 }

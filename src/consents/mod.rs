@@ -43,7 +43,7 @@ use crate::cache::confirm::Confirming;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::domain::address::{Address, MatchKey};
-use crate::domain::id::BusinessId;
+use crate::domain::id::{BusinessId, CallerName};
 use crate::domain::keywords::Words;
 use crate::domain::time::Timestamp;
 use crate::keys::{BusinessKeys, LedgerKeys};
@@ -56,9 +56,10 @@ pub use alarm::Alarms;
 pub use error::{Error, Violation};
 pub use payload::{Attachment, Evidence, Reported};
 
-/// The use cases over one ledger. A handle: cheap to clone.
+/// The use cases over one ledger. A handle: cheap to clone. The name is the caller's, where callers are
+/// authenticated: what is recorded by this handle says so.
 #[derive(Debug, Clone)]
-pub struct Consents(Arc<Parts>);
+pub struct Consents(Arc<Parts>, Option<CallerName>);
 
 /// What the use cases are made of.
 #[derive(Debug)]
@@ -110,7 +111,13 @@ impl std::fmt::Debug for Recipient {
 
 impl Consents {
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(parts), None)
+    }
+
+    /// The same use cases, in the name of a caller.
+    #[must_use]
+    pub fn for_caller(&self, caller: Option<CallerName>) -> Self {
+        Self(Arc::clone(&self.0), caller)
     }
 
     pub fn catalog(&self) -> &Arc<Catalog> {

@@ -390,4 +390,20 @@ mod tests {
             .collect();
         assert_eq!(heard, [Permission::Withdraw, Permission::Report]);
     }
+
+    #[test]
+    fn who_had_it_recorded_is_kept_where_that_is_known() {
+        use crate::domain::event::tests::{event, withdrawal};
+        use crate::domain::event::{Event, Scope};
+        let mut event = event(7, Timestamp::EPOCH, withdrawal(Scope::Everything));
+        assert!(
+            !String::from_utf8(event.canonical())
+                .unwrap()
+                .contains("recorded_by")
+        );
+        event.recorded_by = Some(CallerName::parse("crm-sync").unwrap());
+        let text = String::from_utf8(event.canonical()).unwrap();
+        assert!(text.ends_with(r#","recorded_by":"crm-sync"}"#), "{text}");
+        assert_eq!(Event::read(text.as_bytes()).unwrap(), event);
+    }
 }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::address::Spelling;
 use super::facts::{Ask, Consulted, Grant, Restricted, Suppressed};
 use super::id::{
-    BusinessId, EventId, ImportBatchId, JurisdictionCode, NoticeRef, PurposeKey, RegistryName,
-    SenderId, SubjectId,
+    BusinessId, CallerName, EventId, ImportBatchId, JurisdictionCode, NoticeRef, PurposeKey,
+    RegistryName, SenderId, SubjectId,
 };
 use super::time::Timestamp;
 use super::vocabulary::{
@@ -47,6 +47,9 @@ pub struct Event {
     /// exists, and says nothing once it is erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_commitment: Option<String>,
+    /// Which caller had it recorded; `None`: callers were not authenticated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_by: Option<CallerName>,
 }
 
 /// What happened.
@@ -487,6 +490,7 @@ pub(crate) mod tests {
             act,
             copied_from: None,
             payload_commitment: None,
+            recorded_by: None,
         }
     }
 
@@ -565,6 +569,7 @@ pub(crate) mod tests {
         let mut b = event(2, at(100), withdrawal(Scope::Everything));
         b.recorded_at = at(9_999);
         b.spelling = Spelling::Mexico521;
+        b.recorded_by = Some(CallerName::parse("crm-sync").unwrap());
         b.copied_from = Some(SubjectId(Uuid::from_u128(2)));
         assert_eq!(a.content_digest(), b.content_digest());
         let c = event(1, at(101), withdrawal(Scope::Everything));

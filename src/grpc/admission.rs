@@ -13,7 +13,7 @@ use super::layer::{self, deadline};
 use super::proto::StreamCheckConsentRequest;
 use super::proto::stream_check_consent_request::Payload;
 use super::status;
-use crate::auth::{self, Admitted, Gate, Refusal};
+use crate::auth::{self, Admitted, Gate, Refusal, Wish};
 use crate::consents;
 use crate::domain::caller::Permission;
 
@@ -25,29 +25,42 @@ pub(super) async fn admit<T: Sync>(
     business: &str,
 ) -> Result<(), Status> {
     let shown = credential(request.metadata());
-    match gate.admit(shown, permission, business) {
-        Err(Refusal::NoLease) => {
-            let admitted = gate.admit_reading_through(shown, permission, business);
-            layer::read(deadline(request), async { admitted.await.map_err(of) }).await
-        }
+    let business = Some(business);
+    let wish = Wish {
+        permission,
+        business,
+    };
+    match gate.admit(shown, wish) {
+        Err(Refusal::NoLease) => read_through(gate, request, wish).await.map(drop),
         judged => judged.map_err(of),
     }
 }
 
-/// As [`admit`], for a call that names no business, or none yet.
-pub(super) async fn admit_anywhere<T: Sync>(
+/// As [`admit`], and who it is. `None`: the call names no business, or none yet.
+pub(super) async fn admit_known<T: Sync>(
     gate: &Gate,
     request: &Request<T>,
     permission: Permission,
+    business: Option<&str>,
 ) -> Result<Admitted, Status> {
     let shown = credential(request.metadata());
-    match gate.admit_anywhere(shown, permission) {
-        Err(Refusal::NoLease) => {
-            let admitted = gate.admit_anywhere_reading_through(shown, permission);
-            layer::read(deadline(request), async { admitted.await.map_err(of) }).await
-        }
+    let wish = Wish {
+        permission,
+        business,
+    };
+    match gate.admit_known(shown, wish) {
+        Err(Refusal::NoLease) => read_through(gate, request, wish).await,
         judged => judged.map_err(of),
     }
+}
+
+async fn read_through<T: Sync>(
+    gate: &Gate,
+    request: &Request<T>,
+    wish: Wish<'_>,
+) -> Result<Admitted, Status> {
+    let admitted = gate.admit_reading_through(credential(request.metadata()), wish);
+    layer::read(deadline(request), async { admitted.await.map_err(of) }).await
 }
 
 fn credential(metadata: &MetadataMap) -> Option<&[u8]> {
@@ -82,11 +95,11 @@ impl Pass {
     /// `None`: before the business is named.
     pub(super) fn admits(&self, business: Option<&str>) -> Result<(), Status> {
         let shown = self.shown.as_ref().map(|shown| shown.as_slice());
-        let judged = match business {
-            Some(business) => self.gate.admit(shown, Permission::Check, business),
-            None => self.gate.admit_anywhere(shown, Permission::Check).map(drop),
+        let wish = Wish {
+            permission: Permission::Check,
+            business,
         };
-        judged.map_err(of)
+        self.gate.admit(shown, wish).map_err(of)
     }
 
     /// The messages of the stream, each let through only while its caller may ask about the business that

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::admission::{admit, admit_anywhere};
+use super::admission::{admit, admit_known};
 use super::convert::catalog as convert;
 use super::layer::{self, Deadline, deadline};
 use super::proto::{self, catalog_service_server};
@@ -128,7 +128,7 @@ impl catalog_service_server::CatalogService for CatalogService {
         &self,
         request: Request<proto::ListBusinessesRequest>,
     ) -> Answer<proto::ListBusinessesResponse> {
-        let caller = admit_anywhere(&self.gate, &request, Permission::Catalogue).await?;
+        let caller = admit_known(&self.gate, &request, Permission::Catalogue, None).await?;
         let deadline = deadline(&request);
         let page = convert::list_businesses(request.get_ref()).map_err(|e| of(&e))?;
         self.read_through(deadline).await?;

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
-use super::admission::{Pass, admit};
+use super::admission::{Pass, admit, admit_known};
 use super::convert::{answer, check, explain, inbound, report, write};
 use super::layer::{self, deadline};
 use super::proto::{self, consent_service_server};
@@ -14,6 +14,7 @@ use super::stream::{self, Answers, Bounded};
 use crate::auth::Gate;
 use crate::consents::Consents;
 use crate::domain::caller::Permission;
+use crate::domain::id::CallerName;
 
 /// The service over the use cases.
 #[derive(Debug, Clone)]
@@ -33,6 +34,17 @@ impl ConsentService {
             shedding,
             stop,
         }
+    }
+
+    /// Who has something recorded, which is kept with it.
+    async fn writer<T: Sync>(
+        &self,
+        request: &Request<T>,
+        permission: Permission,
+        business: &str,
+    ) -> Result<Option<CallerName>, Status> {
+        let admitted = admit_known(&self.gate, request, permission, Some(business)).await?;
+        Ok(admitted.name().cloned())
     }
 }
 
@@ -100,10 +112,10 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::RecordConsentRequest>,
     ) -> Answer<proto::RecordConsentResponse> {
         let business = &request.get_ref().business_id;
-        admit(&self.gate, &request, Permission::Record, business).await?;
+        let caller = self.writer(&request, Permission::Record, business).await?;
         let deadline = deadline(&request);
         let record = write::record(request.into_inner()).map_err(|e| status::of(&e))?;
-        let consents = self.consents.clone();
+        let consents = self.consents.for_caller(caller);
         let call = async move { consents.record(record).await.map_err(|e| status::of(&e)) };
         let (records, consistency_token) =
             answer::recorded(layer::write_in_turn(deadline, &self.shedding, call).await?);
@@ -120,10 +132,10 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::ConfirmConsentRequest>,
     ) -> Answer<proto::ConfirmConsentResponse> {
         let business = &request.get_ref().business_id;
-        admit(&self.gate, &request, Permission::Record, business).await?;
+        let caller = self.writer(&request, Permission::Record, business).await?;
         let deadline = deadline(&request);
         let confirm = write::confirm(request.into_inner()).map_err(|e| status::of(&e))?;
-        let consents = self.consents.clone();
+        let consents = self.consents.for_caller(caller);
         let call = async move { consents.confirm(confirm).await.map_err(|e| status::of(&e)) };
         let (records, consistency_token) =
             answer::recorded(layer::write_in_turn(deadline, &self.shedding, call).await?);
@@ -140,10 +152,12 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::WithdrawRequest>,
     ) -> Answer<proto::WithdrawResponse> {
         let business = &request.get_ref().business_id;
-        admit(&self.gate, &request, Permission::Withdraw, business).await?;
+        let caller = self
+            .writer(&request, Permission::Withdraw, business)
+            .await?;
         let deadline = deadline(&request);
         let withdraw = write::withdraw(request.into_inner()).map_err(|e| status::of(&e))?;
-        let consents = self.consents.clone();
+        let consents = self.consents.for_caller(caller);
         let call = async move {
             consents
                 .withdraw(withdraw)
@@ -160,10 +174,12 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::AddSuppressionRequest>,
     ) -> Answer<proto::AddSuppressionResponse> {
         let business = &request.get_ref().business_id;
-        admit(&self.gate, &request, Permission::Withdraw, business).await?;
+        let caller = self
+            .writer(&request, Permission::Withdraw, business)
+            .await?;
         let deadline = deadline(&request);
         let suppress = write::suppress(request.into_inner()).map_err(|e| status::of(&e))?;
-        let consents = self.consents.clone();
+        let consents = self.consents.for_caller(caller);
         let call = async move {
             consents
                 .suppress(suppress)
@@ -180,10 +196,10 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::LiftSuppressionRequest>,
     ) -> Answer<proto::LiftSuppressionResponse> {
         let business = &request.get_ref().business_id;
-        admit(&self.gate, &request, Permission::Record, business).await?;
+        let caller = self.writer(&request, Permission::Record, business).await?;
         let deadline = deadline(&request);
         let lift = write::lift(request.into_inner()).map_err(|e| status::of(&e))?;
-        let consents = self.consents.clone();
+        let consents = self.consents.for_caller(caller);
         let call = async move { consents.lift(lift).await.map_err(|e| status::of(&e)) };
         Ok(Response::new(answer::lifted(
             layer::write_in_turn(deadline, &self.shedding, call).await?,
@@ -195,10 +211,10 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::RecordRegistryCheckRequest>,
     ) -> Answer<proto::RecordRegistryCheckResponse> {
         let business = &request.get_ref().business_id;
-        admit(&self.gate, &request, Permission::Record, business).await?;
+        let caller = self.writer(&request, Permission::Record, business).await?;
         let deadline = deadline(&request);
         let check = report::registry_check(request.into_inner()).map_err(|e| status::of(&e))?;
-        let consents = self.consents.clone();
+        let consents = self.consents.for_caller(caller);
         let call = async move {
             consents
                 .record_registry_check(check)
@@ -215,10 +231,10 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::ReportInboundRequest>,
     ) -> Answer<proto::ReportInboundResponse> {
         let business = &request.get_ref().business_id;
-        admit(&self.gate, &request, Permission::Report, business).await?;
+        let caller = self.writer(&request, Permission::Report, business).await?;
         let deadline = deadline(&request);
         let report = inbound::report(request.into_inner()).map_err(|e| status::of(&e))?;
-        let consents = self.consents.clone();
+        let consents = self.consents.for_caller(caller);
         let call = async move {
             consents
                 .report_inbound(report)
@@ -235,10 +251,10 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::ReportSendRequest>,
     ) -> Answer<proto::ReportSendResponse> {
         let business = &request.get_ref().business_id;
-        admit(&self.gate, &request, Permission::Report, business).await?;
+        let caller = self.writer(&request, Permission::Report, business).await?;
         let deadline = deadline(&request);
         let send = report::send(request.into_inner()).map_err(|e| status::of(&e))?;
-        let consents = self.consents.clone();
+        let consents = self.consents.for_caller(caller);
         let call = async move { consents.report_send(send).await.map_err(|e| status::of(&e)) };
         Ok(Response::new(report::sent(
             layer::write_in_turn(deadline, &self.shedding, call).await?,
@@ -250,10 +266,10 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::ReportDeliveryRequest>,
     ) -> Answer<proto::ReportDeliveryResponse> {
         let business = &request.get_ref().business_id;
-        admit(&self.gate, &request, Permission::Report, business).await?;
+        let caller = self.writer(&request, Permission::Report, business).await?;
         let deadline = deadline(&request);
         let failure = report::delivery(request.into_inner()).map_err(|e| status::of(&e))?;
-        let consents = self.consents.clone();
+        let consents = self.consents.for_caller(caller);
         let call = async move {
             consents
                 .report_delivery(failure)

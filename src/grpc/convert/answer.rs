@@ -278,6 +278,11 @@ pub fn event(one: HistoryEvent) -> proto::ConsentEvent {
         offset: position.offset.0,
         copied_from_link: event.copied_from.is_some(),
         reported_message: reported_message(reported),
+        recorded_by: event
+            .recorded_by
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         ..proto::ConsentEvent::default()
     };
     describe(&event.act, &mut wire);

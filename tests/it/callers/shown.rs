@@ -219,3 +219,100 @@ async fn health(channel: Channel) -> ServingStatus {
     let answer = HealthClient::new(channel).check(asked).await;
     answer.unwrap().into_inner().status()
 }
+
+#[tokio::test]
+async fn an_event_says_who_had_it_recorded() {
+    use consentgate::grpc::proto::{
+        ListConsentEventsRequest, ListConsentEventsResponse, WithdrawRequest,
+    };
+    let person = || Recipient {
+        address: Some(Address::PhoneNumber("+14155550100".into())),
+    };
+    let leave = || {
+        let request = WithdrawRequest {
+            business_id: "acme".into(),
+            recipient: Some(person()),
+            ..WithdrawRequest::default()
+        };
+        request.encode_to_vec()
+    };
+    let mut server = TestServer::start(Backend::Sqlite).await;
+    let withdraw = "consentgate.v1.ConsentService/Withdraw";
+    call(&server.channel(), withdraw, leave(), &[])
+        .await
+        .unwrap();
+    server.stop().await;
+    let both = [Permission::Withdraw, Permission::ReadHistory];
+    let mut wanted = [caller("acme", &both), caller("acme", &both)];
+    wanted[1].caller = "webhook";
+    let tokens = make(server.config(), &wanted).await;
+    server.resume();
+    for (token, _) in &tokens {
+        let shown = bearer(token);
+        call(&server.channel(), withdraw, leave(), &[&shown])
+            .await
+            .unwrap();
+    }
+    let list = ListConsentEventsRequest {
+        business_id: "acme".into(),
+        recipient: Some(person()),
+        ..ListConsentEventsRequest::default()
+    };
+    let rpc = "consentgate.v1.ConsentService/ListConsentEvents";
+    let shown = bearer(&tokens[0].0);
+    let answer = call(&server.channel(), rpc, list.encode_to_vec(), &[&shown]).await;
+    let answer = ListConsentEventsResponse::decode(answer.unwrap()[0].as_slice()).unwrap();
+    let by: Vec<_> = answer
+        .events
+        .iter()
+        .map(|event| event.recorded_by.as_str())
+        .collect();
+    assert_eq!(by, ["", "test", "webhook"]);
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token() {
+    use consentgate::grpc::proto::stream_check_consent_request::Payload;
+    use consentgate::grpc::proto::{
+        StreamCheckConsentRequest, StreamCheckQuestion, StreamCheckRecipients,
+    };
+    let mut server = TestServer::start(Backend::Sqlite).await;
+    server.stop().await;
+    let mut wanted = caller("acme", &[Permission::Check]);
+    wanted.lifetime = Some(Duration::from_hours(24));
+    let (text, token) = make(server.config(), &[wanted]).await.remove(0);
+    server.resume();
+    let (send, requests) = tokio::sync::mpsc::channel(1);
+    let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+    let mut request = Request::new(requests);
+    let value = bearer(&text).parse().unwrap();
+    request.metadata_mut().insert("authorization", value);
+    let said = |payload| StreamCheckConsentRequest {
+        payload: Some(payload),
+    };
+    let chunk = || {
+        said(Payload::Recipients(StreamCheckRecipients {
+            recipients: vec![Recipient {
+                address: Some(Address::PhoneNumber("+14155550100".into())),
+            }],
+        }))
+    };
+    let mut client = server.client();
+    let mut answers = client
+        .stream_check_consent(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let question = StreamCheckQuestion {
+        business_id: "acme".into(),
+        purpose: "offers".into(),
+        ..StreamCheckQuestion::default()
+    };
+    send.send(said(Payload::Question(question))).await.unwrap();
+    send.send(chunk()).await.unwrap();
+    assert!(answers.message().await.unwrap().is_some());
+    server.manual().set(token.expire_time.unwrap());
+    send.send(chunk()).await.unwrap();
+    let status = answers.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+}

@@ -268,6 +268,7 @@ fn opt_out(subject_id: SubjectId, version: i64) -> Event {
             import_batch_id: None,
         }),
         payload_commitment: None,
+        recorded_by: None,
     }
 }
 

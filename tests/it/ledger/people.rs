@@ -163,6 +163,7 @@ impl Draft {
                 withdrawal()
             },
             payload_commitment: None,
+            recorded_by: None,
         };
         let mut facts = facts;
         facts.apply(&event);

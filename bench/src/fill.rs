@@ -1,15 +1,24 @@
 //! Fills databases: people with one grant each in the gate's, as many rows in the reference's. The gate's people are
 //! recorded by the service's own code, so that what is read back is what it would have written.
 
-use anyhow::ensure;
-use bytes::Bytes;
-use sqlx::{Connection, PgConnection};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::audience::{self, framed};
-use crate::hosts::Cores;
+use consentgate::clock::SystemClock;
+use consentgate::grpc::convert::write;
+use consentgate::server::Server;
+use consentgate::telemetry::Metrics;
+use sqlx::{Connection, PgConnection};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::audience;
 use crate::hosts::gate::Gates;
-use crate::load::closed::{self, Shape, Until};
-use crate::load::wire::Call;
+
+/// People of one statement.
+const AT_ONCE: u64 = 1_000;
+/// Statements at a time.
+const WRITERS: usize = 4;
 
 /// The key of a row in the reference's tables: spread like a keyed hash, and known to SQL as well.
 pub fn reference_key(number: u64) -> [u8; 16] {
@@ -39,26 +48,37 @@ pub async fn references(database: &str, people: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Records a grant of everybody from `from` up to `to`.
+/// Records a grant of everybody from `from` up to `to`, a thousand at a time.
 pub async fn people(gates: &Gates, from: u64, to: u64) -> anyhow::Result<()> {
-    if from >= to {
-        return Ok(());
+    let server = Server::bind(&gates.config(), Arc::new(SystemClock), Metrics::disabled()).await?;
+    let consents = server.services().consents.clone();
+    let stop = CancellationToken::new();
+    let ended = stop.clone().cancelled_owned();
+    let running = tokio::spawn(server.serve(ended));
+    let next = Arc::new(AtomicU64::new(from));
+    let mut writers = JoinSet::new();
+    for _ in 0..WRITERS {
+        let (consents, next) = (consents.clone(), Arc::clone(&next));
+        writers.spawn(async move {
+            loop {
+                let begin = next.fetch_add(AT_ONCE, Ordering::Relaxed);
+                if begin >= to {
+                    return anyhow::Ok(());
+                }
+                let people = begin..(begin + AT_ONCE).min(to);
+                let requests = people.map(|person| write::record(audience::record(person, "fill")));
+                let requests: Vec<_> = requests.collect::<Result<_, _>>()?;
+                for recorded in consents.record_many(requests).await {
+                    recorded?;
+                }
+            }
+        });
     }
-    let gate = gates.start(Cores::All, &[]).await?;
-    let shape = Shape {
-        connections: 4,
-        callers: 16,
-    };
-    let call = Call::to(audience::RECORD, None)?;
-    let frame = move |number: u64| -> Bytes { framed(&audience::record(from + number, "fill")) };
-    let done = closed::run(gate.address, call, shape, Until::Calls(to - from), frame).await?;
-    ensure!(
-        done.calls == to - from,
-        "{} of {} were recorded",
-        done.calls,
-        to - from
-    );
-    gate.stop()?;
+    while let Some(ended) = writers.join_next().await {
+        ended??;
+    }
+    stop.cancel();
+    running.await??;
     let mut connection = PgConnection::connect(gates.database()).await?;
     sqlx::query("VACUUM ANALYZE")
         .execute(&mut connection)

@@ -199,10 +199,20 @@ impl FactsCache {
 
     /// Facts of one subject, from memory or from the ledger.
     pub async fn facts(&self, subject: &SubjectRef) -> Result<Arc<Entry>, Error> {
-        self.require_lease()?;
-        if let Some(entry) = self.hit(subject) {
-            return Ok(entry);
+        match self.facts_in_memory(subject)? {
+            Some(entry) => Ok(entry),
+            None => self.loaded(subject).await,
         }
+    }
+
+    /// Facts of one subject, if they are in memory.
+    pub fn facts_in_memory(&self, subject: &SubjectRef) -> Result<Option<Arc<Entry>>, Error> {
+        self.require_lease()?;
+        Ok(self.hit(subject))
+    }
+
+    /// Facts of one subject from the ledger, kept in memory on the way: see [`FactsCache::load`].
+    pub async fn loaded(&self, subject: &SubjectRef) -> Result<Arc<Entry>, Error> {
         let mut loaded = self.load(std::slice::from_ref(subject)).await?;
         loaded.pop().ok_or(Error::Outrun)
     }

@@ -73,22 +73,46 @@ pub struct BatchChecked {
 
 impl Consents {
     /// Decides on one recipient.
+    ///
+    /// Whatever a check from memory does not need is boxed where it is awaited: the transport moves a
+    /// call's future several times, and with room for every read of the ledger in it that took longer
+    /// than the decision.
     pub async fn check(&self, asked: &Asked, address: &Address) -> Result<Checked, Error> {
         let at = self.now();
         // C1: the catalogue is read from memory, too.
         self.0.cache.require_lease()?;
-        let compiled = self.compiled_for(asked).await?;
+        let compiled = match self.compiled_in_memory(asked) {
+            Some(compiled) => compiled,
+            None => Box::pin(self.compiled_for(asked)).await?,
+        };
         let question = resolve_question(&compiled, asked)?;
         let subject = self.subject_ref(&asked.business, &compiled.keys, address);
         // Before the facts are looked at: what was dropped by then is in them, if it concerns them.
         let finished = self.0.cache.finished(subject.partition);
-        let entry = self.fresh_entry(asked, &subject).await?;
+        let entry = match &asked.consistency {
+            Consistency::Strict => match self.0.cache.facts_in_memory(&subject)? {
+                Some(entry) => entry,
+                None => Box::pin(self.0.cache.loaded(&subject)).await?,
+            },
+            Consistency::AtLeastAsFresh(_) | Consistency::FullyConsistent => {
+                Box::pin(self.fresh_entry(asked, &subject)).await?
+            }
+        };
         let question = question.about(address);
-        let activity = self
-            .activity(&compiled, &question, &subject, &entry.facts, at)
-            .await?;
-        let verdict = decide(&entry.facts, &activity, &compiled.rules, &question, at);
-        let verdict = self.permitted(&compiled, asked, verdict, at).await?;
+        let facts = &entry.facts;
+        let mut verdict = match wanted(facts, &compiled.rules, &question, at) {
+            nothing if nothing == Wanted::default() => {
+                decide(facts, &Activity::default(), &compiled.rules, &question, at)
+            }
+            _ => {
+                let activity = self.activity(&compiled, &question, &subject, facts, at);
+                let activity = Box::pin(activity).await?;
+                decide(facts, &activity, &compiled.rules, &question, at)
+            }
+        };
+        if verdict.reason() == Some(Reason::OptOutConfirmationPermitted) {
+            verdict = Box::pin(self.permitted(&compiled, asked, verdict, at)).await?;
+        }
         self.count(&verdict);
         let (valid_until, valid_for) = self.validity(at, verdict.holds_until);
         Ok(Checked {
@@ -166,6 +190,16 @@ impl Consents {
         self.0.cache.require_lease()?;
         let compiled = self.compiled_for(asked).await?;
         resolve_question(&compiled, asked).map(|_| ())
+    }
+
+    /// The rules, if all that is named is in memory.
+    fn compiled_in_memory(&self, asked: &Asked) -> Option<Arc<Compiled>> {
+        let compiled = self.0.catalog.known(&asked.business)?;
+        let catalog = compiled.catalog();
+        let sender = asked.sender.as_ref();
+        let all = Named::Purpose(&asked.purpose).is_in(catalog)
+            && sender.is_none_or(|sender| Named::Sender(sender).is_in(catalog));
+        all.then_some(compiled)
     }
 
     pub(super) async fn compiled_for(&self, asked: &Asked) -> Result<Arc<Compiled>, Error> {

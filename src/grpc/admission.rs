@@ -31,7 +31,8 @@ pub(super) async fn admit<T: Sync>(
         business,
     };
     match gate.admit(shown, wish) {
-        Err(Refusal::NoLease) => read_through(gate, request, wish).await.map(drop),
+        // Boxed, as it is rare: a call's future is moved several times, with room for all that it may do.
+        Err(Refusal::NoLease) => Box::pin(read_through(gate, request, wish)).await.map(drop),
         judged => judged.map_err(of),
     }
 }
@@ -49,7 +50,7 @@ pub(super) async fn admit_known<T: Sync>(
         business,
     };
     match gate.admit_known(shown, wish) {
-        Err(Refusal::NoLease) => read_through(gate, request, wish).await,
+        Err(Refusal::NoLease) => Box::pin(read_through(gate, request, wish)).await,
         judged => judged.map_err(of),
     }
 }

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, ensure};
+use consentgate::config::{Config, Database, Secret};
 
 use super::{Cores, Process, free_address};
+use crate::load::wire::Call;
 
 /// How gates are started: with which program, on which database.
 #[derive(Debug, Clone)]
@@ -16,6 +18,8 @@ pub struct Gates {
     database: String,
     /// Where its telemetry goes.
     collector: SocketAddr,
+    /// What callers show.
+    authorization: String,
 }
 
 impl Gates {
@@ -26,8 +30,9 @@ impl Gates {
         database: &str,
         collector: SocketAddr,
     ) -> anyhow::Result<Self> {
-        let gates = Self {
+        let mut gates = Self {
             collector,
+            authorization: String::new(),
             program: program.to_owned(),
             directory: directory.to_owned(),
             database: database.to_owned(),
@@ -52,7 +57,49 @@ impl Gates {
             "the schema was not made: {}",
             String::from_utf8_lossy(&migrated.stderr)
         );
+        let mut token = Cores::All.command(program);
+        token
+            .args(["token", "create", "bench", "--all-businesses"])
+            .args([
+                "--permission",
+                "check",
+                "--permission",
+                "record",
+                "--permission",
+                "withdraw",
+            ])
+            .args(["--database", database, "--key-file"])
+            .arg(&key);
+        let made = token.output()?;
+        ensure!(
+            made.status.success(),
+            "no token was made: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let token = String::from_utf8(made.stdout)?;
+        gates.authorization = format!("Bearer {}", token.trim());
         Ok(gates)
+    }
+
+    /// The header that lets callers in.
+    pub fn authorization(&self) -> &str {
+        &self.authorization
+    }
+
+    /// A call of a caller who may.
+    pub fn call(&self, path: &str) -> anyhow::Result<Call> {
+        Call::to(path, Some(&self.authorization))
+    }
+
+    /// How the service is configured to work on the same database in this process.
+    pub fn config(&self) -> Config {
+        Config {
+            database: Database::Postgres(Secret::new(self.database.clone())),
+            key_file: Some(self.directory.join("consentgate.key")),
+            catalog: Some(self.directory.join("catalog.toml")),
+            listen: ([127, 0, 0, 1], 0).into(),
+            ..Config::default()
+        }
     }
 
     /// Starts one with these settings beside the defaults, and waits until it serves.

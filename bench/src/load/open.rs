@@ -97,7 +97,7 @@ async fn drive(load: Load) -> anyhow::Result<Latencies> {
     }
     let arrivals = arrivals(load.rate, load.lasts, load.seed);
     let seen = Rc::new(Seen {
-        histogram: RefCell::new(Histogram::new(3)?),
+        histogram: RefCell::new(Histogram::new_with_bounds(1, 60_000_000_000, 3)?),
         refused: Cell::new(0),
         failed: Cell::new(0),
         open: Cell::new(0),

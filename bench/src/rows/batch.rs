@@ -10,7 +10,7 @@ use crate::audience::{self, framed};
 use crate::hosts::{Cores, redis};
 use crate::load::closed::{self, Shape, Until};
 use crate::load::outside;
-use crate::load::wire::{Call, Wire};
+use crate::load::wire::Wire;
 use crate::stats::in_turn;
 
 const PER_CALL: u64 = 1_000;
@@ -23,7 +23,7 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
             .map(|batch| framed(&audience::batch(batch * PER_CALL..(batch + 1) * PER_CALL)))
             .collect(),
     );
-    let call = Call::to(audience::BATCH, None)?;
+    let call = bench.gates.call(audience::BATCH)?;
     let mut wire = Wire::connect(gate.address).await?;
     for frame in frames.iter() {
         let answer: proto::BatchCheckConsentResponse = wire.ask(&call, frame.clone()).await?;

@@ -8,7 +8,6 @@ use crate::audience::{self, framed};
 use crate::hosts::Cores;
 use crate::load::closed::{self, Shape, Until};
 use crate::load::statement::{self, scattered};
-use crate::load::wire::Call;
 use crate::stats::in_turn;
 
 const PER_CALL: u64 = 1_000;
@@ -63,7 +62,7 @@ pub async fn batches(bench: &Bench, people: u64) -> anyhow::Result<f64> {
             (of..of + PER_CALL).map(|index| scattered(index, people)),
         ))
     };
-    let call = Call::to(audience::BATCH, None)?;
+    let call = bench.gates.call(audience::BATCH)?;
     let limit = limited(bench, calls);
     let done = closed::run(gate.address, call, shape, limit, frame).await?;
     gate.stop()?;
@@ -79,7 +78,7 @@ async fn singles(bench: &Bench) -> anyhow::Result<f64> {
         callers: CALLERS / 8,
     };
     let frame = move |number: u64| -> Bytes { framed(&audience::check(scattered(number, people))) };
-    let call = Call::to(audience::CHECK, None)?;
+    let call = bench.gates.call(audience::CHECK)?;
     let done = closed::run(gate.address, call, shape, limited(bench, people), frame).await?;
     gate.stop()?;
     Ok(done.per_second())

@@ -1,8 +1,6 @@
 //! What a check costs as the number of people grows: warm (facts of all of them in memory), cold by 1,000, and the memory
 //! that a cached person takes. Fills the database as it goes.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use consentgate::grpc::proto;
 
@@ -12,7 +10,7 @@ use crate::fill;
 use crate::hosts::{Cores, Process};
 use crate::load::closed::{self, Shape, Until};
 use crate::load::statement::scattered;
-use crate::load::wire::{Call, Wire};
+use crate::load::wire::Wire;
 use crate::stats::{Compared, median};
 
 const PER_CALL: u64 = 1_000;
@@ -94,22 +92,26 @@ async fn warmed(bench: &Bench, people: u64) -> anyhow::Result<(Vec<f64>, f64)> {
         .start(Cores::First, &["--cache-size", "16GiB"])
         .await?;
     // What the process takes once it has answered anything at all is not the cache's.
-    all(&gate, 0..PER_CALL).await?;
+    all(bench, &gate, 0..PER_CALL).await?;
     let before = gate.resident_bytes()?;
-    all(&gate, PER_CALL..people).await?;
+    all(bench, &gate, PER_CALL..people).await?;
     let after = gate.resident_bytes()?;
     #[expect(clippy::cast_precision_loss, reason = "bytes of a process")]
     let each = after.saturating_sub(before) as f64 / (people - PER_CALL) as f64;
     let mut rates = Vec::new();
     for _ in 0..bench.rounds {
-        rates.push(rate(&gate, people, bench.lasting()).await?);
+        rates.push(rate(bench, &gate, people).await?);
     }
     gate.stop()?;
     Ok((rates, each))
 }
 
-async fn all(gate: &Process, mut people: std::ops::Range<u64>) -> anyhow::Result<()> {
-    let call = Call::to(audience::BATCH, None)?;
+async fn all(
+    bench: &Bench,
+    gate: &Process,
+    mut people: std::ops::Range<u64>,
+) -> anyhow::Result<()> {
+    let call = bench.gates.call(audience::BATCH)?;
     let mut wire = Wire::connect(gate.address).await?;
     while !people.is_empty() {
         let end = (people.start + PER_CALL).min(people.end);
@@ -125,12 +127,13 @@ async fn all(gate: &Process, mut people: std::ops::Range<u64>) -> anyhow::Result
     Ok(())
 }
 
-async fn rate(gate: &Process, people: u64, lasts: Duration) -> anyhow::Result<f64> {
+async fn rate(bench: &Bench, gate: &Process, people: u64) -> anyhow::Result<f64> {
     let shape = Shape {
         connections: 8,
         callers: 32,
     };
-    let (address, call) = (gate.address, Call::to(audience::CHECK, None)?);
+    let (address, call) = (gate.address, bench.gates.call(audience::CHECK)?);
+    let lasts = bench.lasting();
     let frame = move |number: u64| -> Bytes { framed(&audience::check(scattered(number, people))) };
     let done = closed::apart(Cores::Others, move || {
         closed::run(address, call, shape, Until::Passed(lasts), frame)

@@ -71,11 +71,11 @@ impl Server {
 
 pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
     let gate = bench.gates.start(Cores::First, &[]).await?;
-    let asked = asked(gate.address, PERSON).await?;
+    let asked = asked(bench, gate.address, PERSON).await?;
     let bare = bare::start(Cores::First, asked.sizes.1).await?;
     let ours = Server {
         address: gate.address,
-        call: Call::to(audience::CHECK, None)?,
+        call: bench.gates.call(audience::CHECK)?,
         frame: asked.frame.clone(),
     };
     let theirs = Server {

@@ -23,7 +23,7 @@ use crate::fill;
 use crate::hosts::collector;
 use crate::hosts::gate::Gates;
 use crate::hosts::postgres::Postgres;
-use crate::load::wire::{Call, Wire};
+use crate::load::wire::Wire;
 use crate::stats::Compared;
 
 /// What a row must reach.
@@ -145,9 +145,13 @@ pub struct Asked {
 }
 
 /// Asks once, and makes sure that it is allowed: what is measured must be the whole way of an answer.
-pub async fn asked(address: std::net::SocketAddr, person: u64) -> anyhow::Result<Asked> {
+pub async fn asked(
+    bench: &Bench,
+    address: std::net::SocketAddr,
+    person: u64,
+) -> anyhow::Result<Asked> {
     let frame = audience::framed(&audience::check(person));
-    let call = Call::to(audience::CHECK, None)?;
+    let call = bench.gates.call(audience::CHECK)?;
     let mut wire = Wire::connect(address).await?;
     let answer: proto::CheckConsentResponse = wire.ask(&call, frame.clone()).await?;
     anyhow::ensure!(

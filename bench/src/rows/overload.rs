@@ -1,29 +1,26 @@
 //! More than can be done: batches of 100 warm people arrive at up to three times the rate that the gate can answer. What
 //! is answered must not fall, and what is answered must be in time to be of use.
 
-use std::time::Duration;
-
 use super::{Axis, Bench, Chart, Line, Part, Row, Target};
 use crate::audience::{self, framed};
 use crate::hosts::{Cores, Process};
 use crate::load::closed::{self, Shape, Until};
 use crate::load::open::{self, Latencies, Load};
-use crate::load::wire::Call;
 use crate::stats::Compared;
 
 const PER_CALL: u64 = 100;
 
 pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
     let gate = bench.gates.start(Cores::First, &[]).await?;
-    let capacity = capacity(&gate, bench.lasting()).await?;
+    let capacity = capacity(bench, &gate).await?;
     let mut curve = Vec::new();
     for share in [0.5, 0.8, 1.0, 1.5, 2.0, 3.0] {
-        curve.push((share, at(&gate, share * capacity, bench.lasting()).await?));
+        curve.push((share, at(bench, &gate, share * capacity).await?));
     }
     let mut rounds = Vec::new();
     for _ in 0..bench.rounds {
-        let peak = at(&gate, capacity, bench.lasting()).await?.goodput();
-        let twice = at(&gate, 2.0 * capacity, bench.lasting()).await?.goodput();
+        let peak = at(bench, &gate, capacity).await?.goodput();
+        let twice = at(bench, &gate, 2.0 * capacity).await?.goodput();
         rounds.push((twice, peak));
     }
     let points = |of: &dyn Fn(&Latencies) -> f64| -> Vec<(f64, f64)> {
@@ -79,12 +76,13 @@ fn frame() -> bytes::Bytes {
     framed(&audience::batch(0..PER_CALL))
 }
 
-async fn capacity(gate: &Process, lasts: Duration) -> anyhow::Result<f64> {
+async fn capacity(bench: &Bench, gate: &Process) -> anyhow::Result<f64> {
     let shape = Shape {
         connections: 8,
         callers: 2,
     };
-    let (address, call) = (gate.address, Call::to(audience::BATCH, None)?);
+    let (address, call) = (gate.address, bench.gates.call(audience::BATCH)?);
+    let lasts = bench.lasting();
     let frame = frame();
     let done = closed::apart(Cores::Others, move || {
         closed::run(address, call, shape, Until::Passed(lasts), move |_| {
@@ -94,14 +92,14 @@ async fn capacity(gate: &Process, lasts: Duration) -> anyhow::Result<f64> {
     Ok(done.await?.per_second())
 }
 
-async fn at(gate: &Process, rate: f64, lasts: Duration) -> anyhow::Result<Latencies> {
+async fn at(bench: &Bench, gate: &Process, rate: f64) -> anyhow::Result<Latencies> {
     let load = Load {
         address: gate.address,
-        call: Call::to(audience::BATCH, None)?,
+        call: bench.gates.call(audience::BATCH)?,
         frame: frame(),
         connections: 16,
         rate,
-        lasts,
+        lasts: bench.lasting(),
         seed: 5,
     };
     open::run(load, Cores::Others).await

@@ -15,7 +15,7 @@ const PERSON: u64 = 7;
 pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
     let mut part = Part::default();
     let apart = bench.gates.start(Cores::First, &[]).await?;
-    let asked = asked(apart.address, PERSON).await?;
+    let asked = asked(bench, apart.address, PERSON).await?;
     let bare = bare::start(Cores::First, asked.sizes.1).await?;
     let call = framed(&bare::Blob::sized(asked.sizes.0));
 
@@ -53,7 +53,7 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
 
     // With all cores for both: the reference is two processes, and a pool is a client of its own.
     let everywhere = bench.gates.start(Cores::All, &[]).await?;
-    super::asked(everywhere.address, PERSON).await?;
+    super::asked(bench, everywhere.address, PERSON).await?;
     part.rows.push(Row {
         what: "the same".into(),
         reference: "`SELECT` by primary key through a pool of 16, 64 callers".into(),
@@ -95,7 +95,7 @@ async fn gate(
         address: gate.address,
         path: audience::CHECK,
         body: &asked.frame,
-        authorization: None,
+        authorization: Some(bench.gates.authorization()),
         connections,
         streams,
         seconds: bench.seconds,

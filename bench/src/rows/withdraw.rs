@@ -10,7 +10,7 @@ use super::{Axis, Bench, Chart, Line, Part, Row, Target};
 use crate::audience::{self, framed};
 use crate::hosts::{Cores, Process};
 use crate::load::statement;
-use crate::load::wire::{Call, Wire};
+use crate::load::wire::Wire;
 use crate::stats::Compared;
 
 const INSTANCES: usize = 3;
@@ -28,12 +28,18 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
     let mut people = 0..bench.people;
     let mut next = || people.next().unwrap_or(0);
     let mut rounds = Vec::new();
-    let (mut all_ours, mut all_theirs) = (Histogram::new(3)?, Histogram::new(3)?);
+    let (mut all_ours, mut all_theirs) = (
+        Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+        Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+    );
     let mut wire = Wire::connect(gates[0].address).await?;
     for round in 0..=bench.rounds {
-        let (mut ours, mut theirs) = (Histogram::new(3)?, Histogram::new(3)?);
+        let (mut ours, mut theirs) = (
+            Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+            Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+        );
         for _ in 0..EACH {
-            ours.saturating_record(nanos(withdrawal(&mut wire, next()).await?));
+            ours.saturating_record(nanos(withdrawal(bench, &mut wire, next()).await?));
             let begun = Instant::now();
             statement::written(&pool).await?;
             theirs.saturating_record(nanos(begun.elapsed()));
@@ -65,9 +71,9 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
     Ok(part)
 }
 
-async fn withdrawal(wire: &mut Wire, person: u64) -> anyhow::Result<Duration> {
+async fn withdrawal(bench: &Bench, wire: &mut Wire, person: u64) -> anyhow::Result<Duration> {
     let frame = framed(&audience::withdraw(person, "wait"));
-    let call = Call::to(audience::WITHDRAW, None)?;
+    let call = bench.gates.call(audience::WITHDRAW)?;
     let begun = Instant::now();
     wire.call(&call, frame).await?;
     Ok(begun.elapsed())
@@ -83,8 +89,8 @@ async fn paused(
     let mut rounds = Vec::new();
     for _ in 0..bench.rounds {
         gates[1].pause(true)?;
-        let first = withdrawal(wire, next()).await;
-        let second = withdrawal(wire, next()).await;
+        let first = withdrawal(bench, wire, next()).await;
+        let second = withdrawal(bench, wire, next()).await;
         gates[1].pause(false)?;
         let (first, second) = (first?, second?);
         anyhow::ensure!(

@@ -11,7 +11,6 @@ use crate::hosts::{Cores, Process};
 use crate::load::closed::{self, Shape, Until};
 use crate::load::outside;
 use crate::load::statement;
-use crate::load::wire::Call;
 use crate::stats::{Compared, in_turn};
 
 const CALLERS: usize = 32;
@@ -74,7 +73,7 @@ async fn recorded(bench: &Bench, gate: &Process) -> anyhow::Result<f64> {
         let person = STRANGERS.fetch_add(1, Ordering::Relaxed);
         framed(&audience::record(person, "record"))
     };
-    let call = Call::to(audience::RECORD, None)?;
+    let call = bench.gates.call(audience::RECORD)?;
     let until = Until::Passed(bench.lasting());
     Ok(closed::run(gate.address, call, shape(), until, frame)
         .await?
@@ -87,7 +86,7 @@ async fn withdrawn(bench: &Bench, gate: &Process) -> anyhow::Result<f64> {
         let person = people - 1 - LOYAL.fetch_add(1, Ordering::Relaxed) % people;
         framed(&audience::withdraw(person, "withdraw"))
     };
-    let call = Call::to(audience::WITHDRAW, None)?;
+    let call = bench.gates.call(audience::WITHDRAW)?;
     let until = Until::Passed(bench.lasting());
     Ok(closed::run(gate.address, call, shape(), until, frame)
         .await?

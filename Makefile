@@ -8,10 +8,10 @@ BUF := $(BUF_HOME)/node_modules/.bin/buf
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test lint fmt run model mutants soak twins clean
+.PHONY: help test lint fmt run model mutants soak twins bench instructions clean
 
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # One target directory and one profile for all three, so that nothing is compiled twice for a flag's sake.
 test: ## Format check, clippy, all tests (installs PostgreSQL's server if there is none)
@@ -45,6 +45,19 @@ soak: ## Hold the promise under faults for MINUTES=10 (CONSENTGATE_FAULTS_SEED r
 twins: ## See the fault tests fail without each step that they are for (compiles the crate once more)
 	scripts/ensure-postgres.sh
 	cargo test --features weakened --test it faults::twins -- --nocapture --test-threads 1
+
+PEOPLE ?= 1000000
+PARTS ?=
+bench: ## Measure the service beside what it is compared with and write BENCHMARKS.md: leave the machine alone meanwhile (a quarter of an hour; PARTS="warm cold" for some)
+	scripts/ensure-postgres.sh
+	scripts/ensure-bench.sh
+	cargo build --release
+	target/release/consentgate-bench run --gate target/release/consentgate --people $(PEOPLE) --rounds 3 --seconds 2 $(PARTS)
+
+instructions: ## Count the instructions of a check and a record, and add a line to bench/instructions.csv
+	scripts/ensure-bench.sh
+	cargo build --release
+	target/release/consentgate-bench instructions
 
 clean: ## Remove everything that was built or installed into target/
 	rm -rf target

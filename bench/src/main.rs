@@ -115,7 +115,10 @@ async fn measure(bench: &Bench, wanted: &[&str]) -> anyhow::Result<()> {
         .iter()
         .filter(|part| wanted.contains(part) && **part != "growth")
     {
-        one(bench, part).await?;
+        // A part that fails leaves the others their turn, and its earlier figures in the report.
+        if let Err(error) = one(bench, part).await {
+            eprintln!("  `{part}` failed: {error:#}");
+        }
     }
     Ok(())
 }

@@ -56,15 +56,16 @@ pub struct Unconfirmed;
 #[derive(Debug, Clone)]
 pub(super) struct Witness {
     pub own: InstanceId,
-    pub epoch: Epoch,
     pub heads: Offsets,
-    pub instances: Arc<Vec<InstanceRow>>,
+    pub roster: Roster,
 }
 
-/// The rows of all instances as the follower saw them last.
+/// The rows of all instances as the follower saw them at one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Roster {
     pub epoch: Epoch,
+    /// Counts what the follower saw, so that of two the later one is told.
+    pub number: u64,
     pub instances: Arc<Vec<InstanceRow>>,
 }
 
@@ -121,27 +122,25 @@ impl Shared {
     /// How the wait ended, and how many other instances said that they had applied the act.
     async fn wait(&self, act: Committed<'_>) -> Result<(WaitEnded, u32), Unconfirmed> {
         // W2, and W4: no renewal, no acknowledgement.
-        let witness = self.witness().await?;
-        if witness.epoch != act.epoch {
+        let Witness { own, heads, roster } = self.witness().await?;
+        if roster.epoch != act.epoch {
             return Err(Unconfirmed);
         }
-        let others = witness
-            .instances
-            .iter()
-            .filter(|row| row.instance != witness.own);
+        let (first, instances) = (roster.number, roster.instances);
+        let others = instances.iter().filter(|row| row.instance != own);
         let mut wait = Wait {
             act,
-            heads: &witness.heads,
+            heads: &heads,
             open: others.collect(),
             confirmed: 0,
             ended: WaitEnded::Confirmed,
         };
-        wait.settle(&witness.instances);
+        wait.settle(&instances);
         if wait.open.is_empty() || leaves_out(Step::Wait) {
             return Ok((wait.ended, wait.confirmed));
         }
         // W3.
-        let longest = witness.instances.iter().map(|row| Term(row.lease));
+        let longest = instances.iter().map(|row| Term(row.lease));
         let until = act.at + longest.fold(self.own_term.waiting(), |a, b| a.max(b.waiting()));
         let _waiting = Waiting::begin(&self.waiting);
         let mut roster = self.roster.clone();
@@ -152,8 +151,9 @@ impl Shared {
                 () = tokio::time::sleep(left) => {}
             }
             let seen = roster.borrow_and_update().clone();
-            // What another history shows says nothing of this one.
-            if seen.epoch == act.epoch {
+            // What another history shows says nothing of this one. Nor does what was seen before the
+            // renewal: an instance that is not in it may have registered since.
+            if seen.epoch == act.epoch && seen.number >= first {
                 wait.settle(&seen.instances);
             }
             if wait.open.is_empty() {
@@ -242,6 +242,8 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
+    use crate::domain::time::Timestamp;
     use crate::ledger::{Offset, Partition};
 
     fn row(applied: &[i64]) -> InstanceRow {
@@ -312,5 +314,57 @@ mod tests {
             (wait.open.len(), wait.confirmed, wait.ended),
             (0, 1, WaitEnded::Gone)
         );
+    }
+
+    #[tokio::test]
+    async fn rows_seen_before_the_renewal_do_not_say_that_an_instance_is_gone() {
+        let (own, newcomer) = (row(&[0, 5]), row(&[0, 4]));
+        let seen = |number, rows: &[&InstanceRow]| Roster {
+            epoch: Epoch::ONLY,
+            number,
+            instances: Arc::new(rows.iter().copied().cloned().collect()),
+        };
+        // The newcomer registered after the follower looked last, and before it renewed.
+        let (rosters, roster) = watch::channel(seen(0, &[]));
+        rosters.send_replace(seen(1, &[&own]));
+        let (requests, mut asked) = mpsc::channel(1);
+        let shared = Shared {
+            requests,
+            roster,
+            waiting: Arc::default(),
+            hint: None,
+            own_term: Term(Duration::from_secs(3)),
+            clock: Arc::new(ManualClock::at(Timestamp::from_micros(0))),
+            metrics: Metrics::disabled(),
+        };
+        let touched = [at(1, 5)];
+        let mut confirmed = Box::pin(shared.confirmed(Committed {
+            positions: Some(&touched),
+            epoch: Epoch::ONLY,
+            at: Duration::ZERO,
+        }));
+        let mut is_confirmed = async || {
+            tokio::select! {
+                biased;
+                done = &mut confirmed => Some(done),
+                () = async { for _ in 0..8 { tokio::task::yield_now().await } } => None,
+            }
+        };
+        assert_eq!(is_confirmed().await, None);
+        let witness = Witness {
+            own: own.instance,
+            heads: Offsets(vec![Offset(0), Offset(5)]),
+            roster: seen(2, &[&own, &newcomer]),
+        };
+        asked.try_recv().unwrap().send(witness).unwrap();
+        assert_eq!(is_confirmed().await, None);
+        rosters.send_replace(seen(2, &[&own, &newcomer]));
+        assert_eq!(is_confirmed().await, None);
+        let applied = InstanceRow {
+            applied: own.applied.clone(),
+            ..newcomer.clone()
+        };
+        rosters.send_replace(seen(3, &[&own, &applied]));
+        assert_eq!(is_confirmed().await.unwrap().unwrap().instances, 2);
     }
 }

@@ -164,6 +164,7 @@ impl Follower {
         let (requests, asked) = mpsc::channel(MOST_WAITING);
         let (roster, watched) = watch::channel(Roster {
             epoch: Epoch::ONLY,
+            number: 0,
             instances: Arc::default(),
         });
         let waiting = Arc::new(AtomicUsize::new(0));

@@ -32,7 +32,8 @@ impl Follower {
         }
         self.apply(&mut line, &look).await?;
         if watching {
-            self.show(look.instances);
+            let roster = self.roster_of(look.instances);
+            self.roster.send_replace(roster);
         }
         self.line = Some(line);
         Ok(())
@@ -79,10 +80,11 @@ impl Follower {
         }
         let now = self.parts.clock.steady();
         self.parts.metrics.renewed(now.saturating_sub(sent));
-        self.testify(me, renewal.look.heads, &renewal.look.instances);
-        self.show(renewal.look.instances.clone());
-        self.bury(&mut line, me, &renewal.look.instances, now)
-            .await?;
+        let roster = self.roster_of(renewal.look.instances);
+        let instances = Arc::clone(&roster.instances);
+        self.testify(me, renewal.look.heads, &roster);
+        self.roster.send_replace(roster);
+        self.bury(&mut line, me, &instances, now).await?;
         self.line = Some(line);
         Ok(())
     }
@@ -213,20 +215,19 @@ impl Follower {
     }
 
     /// Tells those who wait for a renewal what it showed (W2).
-    fn testify(&mut self, own: InstanceId, heads: Offsets, instances: &[InstanceRow]) {
-        let count = u64::try_from(instances.len()).unwrap_or(u64::MAX);
+    fn testify(&mut self, own: InstanceId, heads: Offsets, roster: &Roster) {
+        let count = u64::try_from(roster.instances.len()).unwrap_or(u64::MAX);
         self.count.store(count, Ordering::Relaxed);
         if self.asked.is_empty() {
             return;
         }
-        if instances.len() > 1 {
+        if roster.instances.len() > 1 {
             self.shown = Some(Instant::now());
         }
         let witness = Witness {
             own,
-            epoch: self.epoch(),
             heads,
-            instances: Arc::new(instances.to_vec()),
+            roster: roster.clone(),
         };
         for asked in self.asked.drain(..) {
             // Whoever asked may have gone: nothing depends on it.
@@ -234,11 +235,13 @@ impl Follower {
         }
     }
 
-    fn show(&self, instances: Vec<InstanceRow>) {
-        self.roster.send_replace(Roster {
+    /// The rows of this moment, later than all before.
+    fn roster_of(&self, instances: Vec<InstanceRow>) -> Roster {
+        Roster {
             epoch: self.epoch(),
+            number: self.roster.borrow().number + 1,
             instances: Arc::new(instances),
-        });
+        }
     }
 
     /// W5: takes away rows that have stood still for longer than their leases can last.

@@ -189,7 +189,6 @@ impl Core {
             let timeline = super::timeline_numbered(&timeline)?;
             self.compare(began, timeline, &mut lent)?;
         }
-        lent.settled();
         Ok(Some(appended))
     }
 
@@ -200,11 +199,6 @@ impl Core {
         let (appended, timeline) = sent.await?;
         if let Some(timeline) = timeline {
             self.compare(began, timeline, &mut lent)?;
-        }
-        match appended {
-            Appended::At(_) | Appended::VersionChanged => lent.settled(),
-            // It came as an error, after which there is more to be read.
-            Appended::KeyUsed => drop(lent),
         }
         Ok(appended)
     }

@@ -238,7 +238,6 @@ impl Ledger for Postgres {
         if let Some(row) = rows.first() {
             self.core.compare(began, timeline_of(row)?, &mut lent)?;
         }
-        lent.settled();
         let mut loaded = Vec::with_capacity(rows.len());
         for (row, asked) in rows.iter().zip(subjects) {
             let (as_of, read) = row::loaded(row, asked)?;
@@ -355,7 +354,6 @@ impl Ledger for Postgres {
         })
         .await?;
         self.core.compare(began, timeline_of(&row)?, &mut lent)?;
-        lent.settled();
         let answer = match call {
             Some(Call { rpc, key_hash }) if row::has_answer(&row)? => {
                 Some(row::answer(&row, &subject.business, rpc, &key_hash)?)

@@ -300,6 +300,7 @@ mod tests {
             started: At(started),
             ended: At(ended),
             event: (!event.is_empty()).then(|| event.to_owned()),
+            remark: String::new(),
         }
     }
 

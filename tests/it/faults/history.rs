@@ -84,6 +84,28 @@ pub struct Write {
     pub ended: At,
     /// The event, if the attempt was acknowledged. Without it nobody knows what became of it.
     pub event: Option<String>,
+    /// What the answer said of how it holds, or the error: for whoever reads a failure.
+    pub remark: String,
+}
+
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            subject,
+            slot,
+            act,
+            number,
+            ended,
+            event,
+            remark,
+            ..
+        } = self;
+        let outcome = event.as_ref().map_or("unknown", |_| "acknowledged");
+        write!(
+            f,
+            "{act:?} {number} of {subject} by {slot}: {outcome} at {ended} ({remark})"
+        )
+    }
 }
 
 /// The record of one run.

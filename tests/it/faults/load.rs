@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use consentgate::clock::{Clock, SystemClock};
+use consentgate::domain::time::Timestamp;
 use consentgate::grpc::proto::consistency::Requirement;
 use consentgate::grpc::proto::*;
 use tokio::task::JoinSet;
@@ -19,7 +21,7 @@ use super::dice::Dice;
 use super::fleet::Fleet;
 use super::history::{Act, Asked, Check, History, Slot, Subject, Told, Write};
 use crate::process::gate::Client;
-use crate::process::people::{grant, now, opt_out, person, question};
+use crate::process::people::{grant, instant, opt_out, person, question};
 use crate::wait::pass;
 
 /// Who writes, and how many ask.
@@ -137,6 +139,8 @@ struct Writer {
     dice: Dice,
     /// How many acts of each person there were, and whether the last was a grant.
     people: Vec<(u32, bool)>,
+    /// When the latest act happened.
+    latest: Timestamp,
     /// Checks under way that followed a withdrawal at once.
     following: JoinSet<()>,
 }
@@ -158,6 +162,7 @@ impl Writer {
             number,
             dice: Dice::of_task(load.seed, u64::from(number)),
             people: vec![(0, false); people],
+            latest: Timestamp::from_micros(0),
             following: JoinSet::new(),
         }
     }
@@ -195,7 +200,7 @@ impl Writer {
             },
             number,
             key: format!("{subject} {number}"),
-            at: now(),
+            at: self.later(),
         };
         self.load.changed(subject);
         let slots: Vec<Slot> = self.load.fleet.slots().collect();
@@ -222,16 +227,35 @@ impl Writer {
         }
     }
 
+    /// The time of the next act. The wall clock may be set back, and then the order of acts would be
+    /// another one than the one in which they were sent.
+    fn later(&mut self) -> Option<prost_types::Timestamp> {
+        let now = SystemClock.now();
+        if now <= self.latest {
+            let latest = self.latest;
+            let history = &self.load.history;
+            history.did(format!(
+                "the wall clock went back from {latest:?} to {now:?}"
+            ));
+        }
+        self.latest = now.max(Timestamp::from_micros(self.latest.as_micros() + 1));
+        Some(instant(self.latest))
+    }
+
     /// Says whether it was acknowledged.
     async fn attempt(&self, deed: &Deed, slot: Slot, client: Client, patience: Duration) -> bool {
         let started = self.load.history.now();
         let answer = timeout(patience * 2, deed.carry_out(client, patience)).await;
         let ended = self.load.history.now();
-        let answer = answer.ok().and_then(Result::ok);
-        let is_acknowledged = answer.is_some();
-        if let Some((_, token)) = &answer {
-            self.load.keep_token(deed.subject, token.clone());
-        }
+        let (event, remark) = match answer {
+            Ok(Ok(acknowledged)) => {
+                self.load.keep_token(deed.subject, acknowledged.token);
+                (Some(acknowledged.event), acknowledged.remark)
+            }
+            Ok(Err(error)) => (None, error.to_string()),
+            Err(_) => (None, "no answer".into()),
+        };
+        let is_acknowledged = event.is_some();
         self.load.history.wrote(Write {
             subject: deed.subject,
             slot,
@@ -239,7 +263,8 @@ impl Writer {
             number: deed.number,
             started,
             ended,
-            event: answer.map(|(event, _)| event),
+            event,
+            remark,
         });
         is_acknowledged
     }
@@ -258,12 +283,11 @@ impl Writer {
 }
 
 impl Deed {
-    /// The event, and the token of the answer.
     async fn carry_out(
         &self,
         mut client: Client,
         patience: Duration,
-    ) -> Result<(String, String), Status> {
+    ) -> Result<Acknowledged, Status> {
         let person = person(self.subject);
         Ok(match self.act {
             Act::Grant => {
@@ -271,17 +295,36 @@ impl Deed {
                 grant.get_mut().event_time = self.at;
                 grant.set_timeout(patience);
                 let answer = client.record_consent(grant).await?.into_inner();
-                (answer.records[0].event_id.clone(), answer.consistency_token)
+                Acknowledged {
+                    event: answer.records[0].event_id.clone(),
+                    token: answer.consistency_token,
+                    remark: String::new(),
+                }
             }
             Act::Withdrawal => {
                 let mut withdrawal = Request::new(opt_out(&person, &self.key));
                 withdrawal.get_mut().event_time = self.at;
                 withdrawal.set_timeout(patience);
                 let answer = client.withdraw(withdrawal).await?.into_inner();
-                (answer.event_id, answer.consistency_token)
+                let waited = answer.waited.unwrap_or_default();
+                Acknowledged {
+                    event: answer.event_id,
+                    token: answer.consistency_token,
+                    remark: format!(
+                        "{} instances confirmed within {}.{:09} s",
+                        answer.instances_confirmed, waited.seconds, waited.nanos
+                    ),
+                }
             }
         })
     }
+}
+
+/// What an answer said.
+struct Acknowledged {
+    event: String,
+    token: String,
+    remark: String,
 }
 
 async fn ask(load: Arc<Load>, mut dice: Dice) {

@@ -280,6 +280,9 @@ pub fn judge(
     );
 }
 
+/// How much is told of a violation.
+const LINES: usize = 60;
+
 /// What happened around a violation.
 fn tell(history: &History, violation: &Violation) -> String {
     let (subject, at) = match violation {
@@ -287,7 +290,6 @@ fn tell(history: &History, violation: &Violation) -> String {
         Violation::Lost { write } => (write.subject, write.started),
         Violation::Doubled { second, .. } => (second.subject, second.started),
     };
-    let near = |other: At| other.0.abs_diff(at.0) < 10_000_000_000;
     let mut lines: Vec<(At, String)> = history.deeds();
     let checks = history
         .checks()
@@ -298,8 +300,10 @@ fn tell(history: &History, violation: &Violation) -> String {
         .writes()
         .into_iter()
         .filter(|one| one.subject == subject);
-    lines.extend(writes.map(|one| (one.started, format!("{one:?}"))));
-    lines.retain(|(when, _)| near(*when));
+    lines.extend(writes.map(|one| (one.started, one.to_string())));
+    // What is nearest says most, and a log may keep the beginning alone.
+    lines.sort_by_key(|(when, _)| when.0.abs_diff(at.0));
+    lines.truncate(LINES);
     lines.sort_by_key(|(when, _)| *when);
     let lines = lines.iter().map(|(when, what)| format!("{when} {what}\n"));
     lines.collect()

@@ -1,6 +1,7 @@
 //! What people and senders ask of a gate in these tests.
 
 use consentgate::clock::{Clock, SystemClock};
+use consentgate::domain::time::Timestamp;
 use consentgate::grpc::proto::recipient::Address;
 use consentgate::grpc::proto::*;
 
@@ -18,11 +19,16 @@ pub fn phone(number: &str) -> Recipient {
 }
 
 pub fn now() -> Option<prost_types::Timestamp> {
-    let micros = SystemClock.now().as_micros();
-    Some(prost_types::Timestamp {
+    Some(instant(SystemClock.now()))
+}
+
+/// An instant as the wire has it.
+pub fn instant(at: Timestamp) -> prost_types::Timestamp {
+    let micros = at.as_micros();
+    prost_types::Timestamp {
         seconds: micros.div_euclid(1_000_000),
         nanos: i32::try_from(micros.rem_euclid(1_000_000)).unwrap() * 1_000,
-    })
+    }
 }
 
 /// A grant that nothing is wrong with, given now.

@@ -341,13 +341,20 @@ impl Memory for Unchecked {
 }
 
 pub async fn the_hammer_catches_a_cache_that_keeps_what_it_read_unchecked(store: &Store) {
-    let seen = Hammer::run(store, |slow| Unchecked {
-        entries: Mutex::default(),
-        store: slow,
-    })
-    .await;
-    let stale = [&seen.stale_sends, &seen.stale_windows].map(|n| n.load(Ordering::Relaxed));
-    assert!(stale.iter().sum::<u64>() > 0, "{seen:?}");
+    // A read must begin before a report and be kept after it, which one run may miss.
+    const RUNS: usize = 20;
+    for _ in 0..RUNS {
+        let seen = Hammer::run(store, |slow| Unchecked {
+            entries: Mutex::default(),
+            store: slow,
+        });
+        let seen = seen.await;
+        let stale = [&seen.stale_sends, &seen.stale_windows].map(|n| n.load(Ordering::Relaxed));
+        if stale.iter().sum::<u64>() > 0 {
+            return;
+        }
+    }
+    panic!("nothing stale in {RUNS} runs");
 }
 
 /// Numbers without order, and without a library: they need not be good, only different.

@@ -150,13 +150,10 @@ impl Snapshot {
     /// Compiles the rules of every business that changed. Before the first policy nothing can be
     /// allowed: an empty one has no rule for anything.
     pub(super) fn compile(&mut self, keyring: &Keyring, tolerance: Duration) {
-        let policy = self.policy.clone().unwrap_or_else(|| {
-            Arc::new(Policy {
-                platform: Vec::new(),
-                jurisdictions: BTreeMap::new(),
-                sha256: String::new(),
-            })
-        });
+        let policy = self
+            .policy
+            .clone()
+            .unwrap_or_else(|| Arc::new(Policy::new(BTreeMap::new(), Vec::new(), String::new())));
         for (id, catalog) in std::mem::take(&mut self.changed) {
             let keys = match self.businesses.get(&id) {
                 Some(known) => Arc::clone(&known.keys),

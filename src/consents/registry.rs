@@ -164,7 +164,7 @@ fn judge(request: &RegistryRequest, compiled: &Compiled, now: Timestamp) -> Resu
 
 /// The registries that any entry of the policy names, at whatever time it holds.
 fn names(policy: &Policy) -> Vec<&str> {
-    let entries = policy.jurisdictions.values().flatten();
+    let entries = policy.jurisdictions().values().flatten();
     let rules = entries.flat_map(|entry| &entry.requirements.registries);
     let names: BTreeSet<&str> = rules.map(|rule| rule.registry.as_str()).collect();
     names.into_iter().collect()

@@ -60,25 +60,9 @@ impl Rules {
         codes: &[JurisdictionCode],
         at: Timestamp,
     ) -> Option<Cow<'_, Requirements>> {
-        match codes {
-            [] => self
-                .policy
-                .requirements(self.default(), at)
-                .map(Cow::Borrowed),
-            [one] => self.policy.requirements(Some(one), at).map(Cow::Borrowed),
-            [first, others @ ..] => {
-                let first = self.policy.requirements(Some(first), at)?;
-                others
-                    .iter()
-                    .try_fold(Cow::Borrowed(first), |merged, code| {
-                        let next = self.policy.requirements(Some(code), at)?;
-                        // Most candidates of one number fall to one entry.
-                        Some(match std::ptr::eq(next, first) {
-                            true => merged,
-                            false => Cow::Owned(merged.strictest(next)),
-                        })
-                    })
-            }
+        match (codes, self.default()) {
+            ([], Some(code)) => self.policy.strictest(std::slice::from_ref(code), at),
+            (codes, _) => self.policy.strictest(codes, at),
         }
     }
 
@@ -141,7 +125,7 @@ pub(crate) mod tests {
     use crate::domain::event::tests::purpose;
     use crate::domain::id::{BusinessId, SenderId};
     use crate::domain::place::Place;
-    use crate::domain::policy::tests::{code, entry, lenient, policy};
+    use crate::domain::policy::tests::{code, entry, lenient, of_entries, policy};
     use crate::domain::vocabulary::{ConsentType, MessageClass};
     use std::collections::BTreeMap;
 
@@ -252,10 +236,10 @@ pub(crate) mod tests {
             validity: Some(Duration::from_secs(7)),
             ..lenient()
         };
-        let mut policy = policy(&[("ZZ", lenient())]);
         let mut of_germany = entry(own.clone());
         of_germany.effective_to = Some(Timestamp::from_micros(9));
-        policy.jurisdictions.insert(code("DE"), vec![of_germany]);
+        let everywhere = vec![entry(lenient())];
+        let policy = of_entries([("ZZ", everywhere), ("DE", vec![of_germany])]);
         let in_germany = |place: Option<&str>| {
             let mut catalog = catalog();
             catalog.business.default_jurisdiction = place.map(code);
@@ -277,7 +261,7 @@ pub(crate) mod tests {
             assert_eq!(rules.next_change(&codes, at), changes);
             let entries = rules.entries_of(&codes, at);
             assert_eq!(entries.len(), 1);
-            assert_eq!(&entries[0].1.requirements, expected);
+            assert_eq!(&*entries[0].1.requirements, expected);
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod review;
 pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
@@ -53,11 +54,7 @@ pub fn load(text: &str) -> Result<Policy, Error> {
         )
     })?;
     let sha256 = HEXLOWER.encode(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
-    Ok(Policy {
-        jurisdictions,
-        platform,
-        sha256,
-    })
+    Ok(Policy::new(jurisdictions, platform, sha256))
 }
 
 /// The policy that is part of the binary.
@@ -104,7 +101,7 @@ fn jurisdictions(
                 effective_from: one.from,
                 effective_to: one.to,
                 members: one.members.into_iter().collect(),
-                requirements: columns.requirements,
+                requirements: Arc::new(columns.requirements),
                 source: columns.source,
                 withdrawal_deadline: columns.withdrawal_deadline,
                 proof_retention: columns.proof_retention,

@@ -61,7 +61,7 @@ impl fmt::Display for Warning {
 /// What to look at on `today`. Entries that are over are left in peace.
 pub fn warnings(policy: &Policy, today: Date) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    for (code, entries) in &policy.jurisdictions {
+    for (code, entries) in policy.jurisdictions() {
         for (index, entry) in entries.iter().enumerate() {
             let rule = || rule_name(code, entry.effective_from);
             if entry.effective_to.is_none_or(|end| day_of(end) > today) {

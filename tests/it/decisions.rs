@@ -366,7 +366,7 @@ fn every_entry_of_the_policy_has_a_table() {
     let tables = tables();
     let policy = embedded();
     let codes: BTreeSet<String> = policy
-        .jurisdictions
+        .jurisdictions()
         .keys()
         .map(ToString::to_string)
         .collect();

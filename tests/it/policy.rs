@@ -222,7 +222,7 @@ fn every_entry_and_every_group_has_a_line_in_the_table() {
         }
     }
     let all: BTreeSet<_> = policy
-        .jurisdictions
+        .jurisdictions()
         .iter()
         .flat_map(|(code, entries)| {
             entries

@@ -37,12 +37,12 @@ pub(super) fn check(file: &Path, now: Timestamp, output: &mut Output) -> anyhow:
 
 /// Entries of all jurisdictions.
 fn entries(policy: &Policy) -> usize {
-    policy.jurisdictions.values().map(Vec::len).sum()
+    policy.jurisdictions().values().map(Vec::len).sum()
 }
 
 fn good_text(name: &str, policy: &Policy, warnings: &[Warning]) -> String {
     let counts = table::list([
-        ("jurisdictions", policy.jurisdictions.len().to_string()),
+        ("jurisdictions", policy.jurisdictions().len().to_string()),
         ("entries", entries(policy).to_string()),
         ("platform rules", policy.platform.len().to_string()),
         ("sha256", policy.sha256.clone()),
@@ -56,7 +56,7 @@ fn good_json(policy: &Policy, warnings: &[Warning]) -> Object {
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     Object::new()
         .with("good", true)
-        .with("jurisdictions", count(policy.jurisdictions.len()))
+        .with("jurisdictions", count(policy.jurisdictions().len()))
         .with("entries", count(entries(policy)))
         .with("platform_rules", count(policy.platform.len()))
         .with("sha256", &policy.sha256)
@@ -103,7 +103,7 @@ mod tests {
         let shown = good_text("p.toml", &policy, &warnings);
         let expected = format!(
             "p.toml: good\n  jurisdictions   {}\n  entries         {}\n  platform rules  1\n  sha256          {}\nwarning: AE since ",
-            policy.jurisdictions.len(),
+            policy.jurisdictions().len(),
             entries(&policy),
             policy.sha256
         );

@@ -502,6 +502,8 @@ fn platform_json(rule: &PlatformRule) -> Object {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn shown(code: &str, day: &str, policy: &Policy) -> String {
@@ -556,11 +558,7 @@ mod tests {
         ] {
             assert_eq!(first_line(code, day), line);
         }
-        let none = Policy {
-            jurisdictions: std::collections::BTreeMap::new(),
-            platform: Vec::new(),
-            sha256: String::new(),
-        };
+        let none = Policy::new(BTreeMap::new(), Vec::new(), String::new());
         assert_eq!(
             shown("DE", "2027-02-01", &none),
             "DE on 2027-02-01: nothing holds, not even a default. Everything is denied."

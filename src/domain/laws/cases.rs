@@ -142,7 +142,7 @@ impl fmt::Debug for Case {
             writeln!(f, "    sent {class} {purpose} at {at}s")?;
         }
         writeln!(f, "    {:?}", self.purpose())?;
-        for (name, entries) in &self.rules.policy.jurisdictions {
+        for (name, entries) in self.rules.policy.jurisdictions() {
             writeln!(
                 f,
                 "    {name}: {:?}",

@@ -3,6 +3,7 @@
 //! They stay, so that what was wrong once stays right; what a law says is in the other files.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::cases::Case;
 use super::histories::{SECOND, confirmation_of};
@@ -109,11 +110,7 @@ fn a_message_of_the_person_does_not_reopen_a_purpose_that_was_withdrawn_by_name(
 
 #[test]
 fn where_the_policy_has_no_rule_nothing_is_allowed() {
-    let none = || Policy {
-        platform: Vec::new(),
-        jurisdictions: BTreeMap::new(),
-        sha256: String::new(),
-    };
+    let none = || Policy::new(BTreeMap::new(), Vec::new(), String::new());
     let mut in_window = question("support");
     in_window.inbound = Some(seconds(1_000));
     assert!(!allows(&in_window.under(none())), "SERVICE");
@@ -138,17 +135,13 @@ fn an_answer_does_not_outlast_the_rules_it_was_made_by() {
     first.effective_to = Some(Timestamp::from_micros(86_400 * SECOND));
     let mut second = entry(lenient());
     second.effective_from = Timestamp::from_micros(86_400 * SECOND);
-    second.requirements.consent_type = ConsentType::ExplicitlyExpressed;
+    Arc::make_mut(&mut second.requirements).consent_type = ConsentType::ExplicitlyExpressed;
     let jurisdictions = BTreeMap::from([(code("ZZ"), vec![first, second])]);
     let mut weak = terms("offers");
     weak.consent_type = ConsentType::Expressed;
     let case = question("offers")
         .and(on(seconds(100), Act::ConsentGiven(weak)))
-        .under(Policy {
-            platform: Vec::new(),
-            jurisdictions,
-            sha256: String::new(),
-        });
+        .under(Policy::new(jurisdictions, Vec::new(), String::new()));
     let later = Case {
         at: Timestamp::from_micros(86_400 * SECOND),
         ..case.clone()

@@ -1,6 +1,8 @@
 //! The smallest histories with reports of machines that broke a law: whose an address is, what
 //! registries and deliveries say, and when a message may go. Those of people alone are in [`super::found`].
 
+use std::sync::Arc;
+
 use super::found::{by, decisive, grant, seconds};
 use super::*;
 use crate::domain::activity::{MOST_SENDS, Sent};
@@ -284,17 +286,15 @@ fn a_message_is_deferred_to_the_first_instant_at_which_it_is_allowed_whatever_al
     // One message a day until noon, and as many as one likes from then on.
     let noon = Timestamp::from_micros(43_200_000_000);
     let mut capped = entry(lenient());
-    capped.requirements.frequency_caps = vec![FrequencyCap {
+    Arc::make_mut(&mut capped.requirements).frequency_caps = vec![FrequencyCap {
         messages: 1,
         per_seconds: 86_400,
     }];
     capped.effective_to = Some(noon);
     let mut free = entry(lenient());
     free.effective_from = noon;
-    let policy = Policy {
-        jurisdictions: std::collections::BTreeMap::from([(code("ZZ"), vec![capped, free])]),
-        ..policy(&[])
-    };
+    let entries = std::collections::BTreeMap::from([(code("ZZ"), vec![capped, free])]);
+    let policy = Policy::new(entries, Vec::new(), String::new());
     let mut asked = question("offers").and(grant(100, "offers")).under(policy);
     asked.sends = vec![Sent {
         purpose: purpose("offers"),

@@ -14,7 +14,7 @@ use super::reports::registry;
 use crate::domain::catalog::{BusinessCatalog, Notice, OptOutScope, Purpose};
 use crate::domain::event::tests::purpose;
 use crate::domain::hours::{SendingHours, Span};
-use crate::domain::policy::tests::{code, entry, lenient, policy};
+use crate::domain::policy::tests::{code, entry, lenient, of_entries};
 use crate::domain::policy::{
     self, Asking, Entry, FrequencyCap, PlatformRule, RegistryKind, RegistryRule, Requirements,
 };
@@ -175,11 +175,8 @@ pub(super) struct Drawn {
 
 impl Drawn {
     pub(super) fn at(self, pace: Pace) -> Rules {
-        let mut policy = policy(&[]);
-        for (name, periods) in self.places {
-            let entries = entries(periods, pace);
-            policy.jurisdictions.insert(code(name), entries);
-        }
+        let places = self.places.into_iter();
+        let mut policy = of_entries(places.map(|(name, periods)| (name, entries(periods, pace))));
         let rule = |(american, alone, from, to): Prohibition| PlatformRule {
             country: code(if american { "US" } else { "DE" }),
             classes: match alone {

@@ -74,7 +74,7 @@ pub(super) fn due() -> BoxedStrategy<Case> {
 /// Every instant from then on, for some 31 days, at which something might begin or end, sorted.
 fn boundaries(case: &Case) -> Vec<Timestamp> {
     let policy = &case.rules.policy;
-    let entries: Vec<_> = policy.jurisdictions.values().flatten().collect();
+    let entries: Vec<_> = policy.jurisdictions().values().flatten().collect();
     let mut found: BTreeSet<Timestamp> = BTreeSet::new();
     for entry in &entries {
         found.extend([entry.effective_from]);
@@ -121,7 +121,7 @@ fn boundaries(case: &Case) -> Vec<Timestamp> {
 
 /// In the first nine days, whatever the zone: after that the week repeats itself.
 fn hours_begin_or_end(case: &Case) -> BTreeSet<Timestamp> {
-    let entries = case.rules.policy.jurisdictions.values().flatten();
+    let entries = case.rules.policy.jurisdictions().values().flatten();
     let hours = entries.filter_map(|entry| entry.requirements.sending_hours.as_ref());
     let spans = hours.flat_map(|hours| hours.weekdays.iter().flatten());
     let minutes: BTreeSet<i64> = spans

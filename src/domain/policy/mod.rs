@@ -5,9 +5,11 @@
 //! their columns are merged one by one to the strictest (`merge`).
 
 mod merge;
+mod timeline;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::civil::Date;
@@ -17,6 +19,7 @@ use super::hours::SendingHours;
 use super::id::{JurisdictionCode, RegistryName};
 use super::time::Timestamp;
 use super::vocabulary::{ConsentType, EvidenceFields, ImpliedBasis, MessageClass};
+use timeline::Timelines;
 
 pub use self::merge::shorter;
 
@@ -26,11 +29,15 @@ pub const DEFAULT: &str = "ZZ";
 /// The most asks that [`Asking::max_total`] may permit: facts remember the last eight.
 pub const MOST_ASKS: u32 = 8;
 
+/// The entries of each jurisdiction: they do not overlap, and are sorted by `effective_from`.
+pub type Jurisdictions = BTreeMap<JurisdictionCode, Vec<Entry>>;
+
 /// Every jurisdiction's rules through time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// Entries of one jurisdiction do not overlap; sorted by `effective_from`.
-    pub jurisdictions: BTreeMap<JurisdictionCode, Vec<Entry>>,
+    jurisdictions: Jurisdictions,
+    /// What follows from the entries; they do not change.
+    timelines: Timelines,
     /// What WhatsApp itself does not deliver. Sorted by `effective_from`.
     pub platform: Vec<PlatformRule>,
     /// SHA-256 of the file, hex.
@@ -58,7 +65,7 @@ pub struct Entry {
     /// Countries for which it holds as well, unless they have an entry of their own for the time.
     /// Entries of different codes that hold at one time have none in common.
     pub members: BTreeSet<JurisdictionCode>,
-    pub requirements: Requirements,
+    pub requirements: Arc<Requirements>,
     pub source: Source,
     /// How soon the law wants an opt-out to hold. An alarm only: ours holds at once.
     pub withdrawal_deadline: Option<Duration>,
@@ -218,6 +225,21 @@ impl Confidence {
 }
 
 impl Policy {
+    /// A policy of these entries. `platform` is sorted by `effective_from`; `sha256` is that of the
+    /// file, hex.
+    pub fn new(jurisdictions: Jurisdictions, platform: Vec<PlatformRule>, sha256: String) -> Self {
+        Self {
+            timelines: Timelines::of(&jurisdictions),
+            jurisdictions,
+            platform,
+            sha256,
+        }
+    }
+
+    pub fn jurisdictions(&self) -> &Jurisdictions {
+        &self.jurisdictions
+    }
+
     /// What holds in `code` at `at`: what the part of a country (`US-TX`) has, else the country,
     /// else the entry that names the country as a member (`EU`), else the strict default. One
     /// without an entry for that time falls to the next as well, and `None` means that even the
@@ -227,7 +249,7 @@ impl Policy {
         code: Option<&JurisdictionCode>,
         at: Timestamp,
     ) -> Option<&Requirements> {
-        self.entry(code, at).map(|(_, entry)| &entry.requirements)
+        self.timelines.timeline(code).at(at)
     }
 
     /// What holds for somebody who may live in any of `codes`, column by column the strictest of
@@ -238,43 +260,24 @@ impl Policy {
         codes: &[JurisdictionCode],
         at: Timestamp,
     ) -> Option<Cow<'_, Requirements>> {
-        let mut entries: Vec<&Entry> = Vec::new();
-        if codes.is_empty() {
-            entries.push(self.entry(None, at)?.1);
-        }
-        for code in codes {
-            let (_, entry) = self.entry(Some(code), at)?;
+        let Some((first, others)) = codes.split_first() else {
+            return self.requirements(None, at).map(Cow::Borrowed);
+        };
+        let first = self.requirements(Some(first), at)?;
+        let merged = Cow::Borrowed(first);
+        others.iter().try_fold(merged, |merged, code| {
+            let next = self.requirements(Some(code), at)?;
             // Fifty states with one entry are one candidate.
-            if !entries.iter().any(|known| std::ptr::eq(*known, entry)) {
-                entries.push(entry);
-            }
-        }
-        let (first, rest) = entries.split_first()?;
-        let mut merged = Cow::Borrowed(&first.requirements);
-        for entry in rest {
-            merged = Cow::Owned(merged.strictest(&entry.requirements));
-        }
-        Some(merged)
+            Some(match std::ptr::eq(next, first) {
+                true => merged,
+                false => Cow::Owned(merged.strictest(next)),
+            })
+        })
     }
 
     /// The first instant after `at` at which another entry might answer for `code`.
     pub fn next_change(&self, code: Option<&JurisdictionCode>, at: Timestamp) -> Option<Timestamp> {
-        let country = code.map(JurisdictionCode::country);
-        let named = own_names(code)
-            .chain([DEFAULT])
-            .filter_map(|name| self.jurisdictions.get(name))
-            .flatten();
-        let joined = self
-            .jurisdictions
-            .values()
-            .flatten()
-            .filter(|entry| country.is_some_and(|country| entry.members.contains(country)));
-        named
-            .chain(joined)
-            .flat_map(|entry| [Some(entry.effective_from), entry.effective_to])
-            .flatten()
-            .filter(|boundary| *boundary > at)
-            .min()
+        self.timelines.timeline(code).next_change(at)
     }
 
     /// What a listing in this registry says; the graver where entries differ, `None` if no entry names
@@ -292,25 +295,7 @@ impl Policy {
         code: Option<&JurisdictionCode>,
         at: Timestamp,
     ) -> Option<(&JurisdictionCode, &Entry)> {
-        own_names(code)
-            .find_map(|name| self.own_entry(name, at))
-            .or_else(|| self.entry_joined_by(code?.country(), at))
-            .or_else(|| self.own_entry(DEFAULT, at))
-    }
-
-    fn own_entry(&self, name: &str, at: Timestamp) -> Option<(&JurisdictionCode, &Entry)> {
-        let (code, entries) = self.jurisdictions.get_key_value(name)?;
-        let entry = entries.iter().find(|entry| entry.holds(at))?;
-        Some((code, entry))
-    }
-
-    fn entry_joined_by(&self, country: &str, at: Timestamp) -> Option<(&JurisdictionCode, &Entry)> {
-        self.jurisdictions.iter().find_map(|(code, entries)| {
-            let entry = entries
-                .iter()
-                .find(|entry| entry.members.contains(country) && entry.holds(at))?;
-            Some((code, entry))
-        })
+        entry_of(&self.jurisdictions, code, at)
     }
 
     /// The rule by which WhatsApp does not deliver messages of `class` to numbers of this place.
@@ -342,6 +327,48 @@ impl Policy {
             .iter()
             .filter(|rule| rule.country.as_str() == number_of.country())
     }
+}
+
+/// The entry that holds in `code` at `at`, and under which code: see [`Policy::requirements`].
+fn entry_of<'a>(
+    jurisdictions: &'a Jurisdictions,
+    code: Option<&JurisdictionCode>,
+    at: Timestamp,
+) -> Option<(&'a JurisdictionCode, &'a Entry)> {
+    let own = |name: &str| {
+        let (code, entries) = jurisdictions.get_key_value(name)?;
+        let entry = entries.iter().find(|entry| entry.holds(at))?;
+        Some((code, entry))
+    };
+    let joined = |country: &str| {
+        jurisdictions.iter().find_map(|(code, entries)| {
+            let entry = entries
+                .iter()
+                .find(|entry| entry.members.contains(country) && entry.holds(at))?;
+            Some((code, entry))
+        })
+    };
+    own_names(code)
+        .find_map(own)
+        .or_else(|| joined(code?.country()))
+        .or_else(|| own(DEFAULT))
+}
+
+/// The entries that may hold in `code` at some time.
+fn entries_about<'a>(
+    jurisdictions: &'a Jurisdictions,
+    code: Option<&'a JurisdictionCode>,
+) -> impl Iterator<Item = &'a Entry> {
+    let country = code.map(JurisdictionCode::country);
+    let named = own_names(code)
+        .chain([DEFAULT])
+        .filter_map(|name| jurisdictions.get(name))
+        .flatten();
+    let joined = jurisdictions
+        .values()
+        .flatten()
+        .filter(move |entry| country.is_some_and(|country| entry.members.contains(country)));
+    named.chain(joined)
 }
 
 /// Under which names a place may have an entry of its own: the part of a country, the country.
@@ -399,7 +426,7 @@ pub(crate) mod tests {
             effective_from: Timestamp::EPOCH,
             effective_to: None,
             members: BTreeSet::new(),
-            requirements,
+            requirements: Arc::new(requirements),
             source: source(),
             withdrawal_deadline: None,
             proof_retention: None,
@@ -416,15 +443,19 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn policy(entries: &[(&str, Requirements)]) -> Policy {
-        let jurisdictions = entries
-            .iter()
-            .map(|(name, r)| (code(name), vec![entry(r.clone())]))
-            .collect();
-        Policy {
-            jurisdictions,
-            platform: Vec::new(),
-            sha256: "test".into(),
-        }
+        of_entries(
+            entries
+                .iter()
+                .map(|(name, r)| (*name, vec![entry(r.clone())])),
+        )
+    }
+
+    pub(crate) fn of_entries<'n>(
+        entries: impl IntoIterator<Item = (&'n str, Vec<Entry>)>,
+    ) -> Policy {
+        let entries = entries.into_iter();
+        let jurisdictions = entries.map(|(name, entries)| (code(name), entries));
+        Policy::new(jurisdictions.collect(), Vec::new(), "test".into())
     }
 
     #[test]
@@ -449,25 +480,24 @@ pub(crate) mod tests {
             ..lenient()
         });
         late.effective_from = at(100);
-        let policy = Policy {
-            jurisdictions: BTreeMap::from([(code("ZZ"), vec![early.clone(), late.clone()])]),
-            platform: Vec::new(),
-            sha256: String::new(),
-        };
+        let entries = vec![early.clone(), late.clone()];
+        let policy = of_entries([("ZZ", entries)]);
         let before = Timestamp::from_micros(at(100).as_micros() - 1);
-        assert_eq!(policy.requirements(None, before), Some(&early.requirements));
-        assert_eq!(policy.requirements(None, at(100)), Some(&late.requirements));
+        assert_eq!(
+            policy.requirements(None, before),
+            Some(&*early.requirements)
+        );
+        assert_eq!(
+            policy.requirements(None, at(100)),
+            Some(&*late.requirements)
+        );
     }
 
     #[test]
     fn without_an_entry_for_the_time_there_are_no_requirements_to_meet_and_nothing_to_allow() {
         let mut later = entry(lenient());
         later.effective_from = at(100);
-        let policy = Policy {
-            jurisdictions: BTreeMap::from([(code("ZZ"), vec![later])]),
-            platform: Vec::new(),
-            sha256: String::new(),
-        };
+        let policy = of_entries([("ZZ", vec![later])]);
         assert_eq!(policy.requirements(Some(&code("DE")), at(1)), None);
     }
 
@@ -487,11 +517,16 @@ pub(crate) mod tests {
 
     #[test]
     fn a_country_without_an_entry_of_its_own_falls_to_the_group_that_names_it() {
-        let mut policy = policy(&[("ZZ", lasting(1)), ("DE", lasting(2)), ("FR", lasting(3))]);
         let group = with_members(lasting(4), &["AT", "DE", "FR"]);
-        policy.jurisdictions.insert(code("EU"), vec![group]);
-        // France's own entry is over: the group's holds again.
-        policy.jurisdictions.get_mut("FR").unwrap()[0].effective_to = Some(at(50));
+        // France's own entry ends: the group's holds again.
+        let mut france = entry(lasting(3));
+        france.effective_to = Some(at(50));
+        let policy = of_entries([
+            ("ZZ", vec![entry(lasting(1))]),
+            ("DE", vec![entry(lasting(2))]),
+            ("FR", vec![france]),
+            ("EU", vec![group]),
+        ]);
         let answers = |name: &str, seconds: i64| {
             let (answering, _) = policy.entry(Some(&code(name)), at(seconds)).unwrap();
             answering.as_str().to_owned()
@@ -515,20 +550,18 @@ pub(crate) mod tests {
 
     #[test]
     fn a_member_is_told_when_its_group_changes() {
-        let mut policy = policy(&[("ZZ", lenient())]);
         let mut early = with_members(lasting(4), &["AT"]);
         early.effective_to = Some(at(100));
         let mut late = with_members(lasting(5), &["AT"]);
         late.effective_from = at(100);
-        policy
-            .jurisdictions
-            .insert(code("EU"), vec![early.clone(), late.clone()]);
+        let group = vec![early, late.clone()];
+        let policy = of_entries([("ZZ", vec![entry(lenient())]), ("EU", group)]);
         let austria = code("AT");
         assert_eq!(policy.next_change(Some(&austria), at(1)), Some(at(100)));
         assert_eq!(policy.next_change(Some(&code("CH")), at(1)), None);
         assert_eq!(
             policy.requirements(Some(&austria), at(100)),
-            Some(&late.requirements)
+            Some(&*late.requirements)
         );
     }
 
@@ -550,8 +583,9 @@ pub(crate) mod tests {
 
     #[test]
     fn candidates_of_which_one_has_no_rule_have_none() {
-        let mut policy = policy(&[("ZZ", lenient()), ("DE", lenient())]);
-        policy.jurisdictions.get_mut("ZZ").unwrap()[0].effective_from = at(100);
+        let mut later = entry(lenient());
+        later.effective_from = at(100);
+        let policy = of_entries([("ZZ", vec![later]), ("DE", vec![entry(lenient())])]);
         assert!(policy.strictest(&[code("DE")], at(1)).is_some());
         assert!(policy.strictest(&[code("DE"), code("FR")], at(1)).is_none());
         assert!(policy.strictest(&[], at(1)).is_none());

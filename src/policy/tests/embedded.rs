@@ -9,14 +9,14 @@ fn on(policy: &Policy, name: &str) -> Requirements {
     let code = code(name);
     let (answering, entry) = policy.entry(Some(&code), at("2026-11-22")).unwrap();
     assert_eq!(*answering, code, "an entry of its own");
-    entry.requirements.clone()
+    (*entry.requirements).clone()
 }
 
 #[test]
 fn it_has_the_default_and_seventeen_jurisdictions() {
     let policy = embedded();
     let codes: Vec<_> = policy
-        .jurisdictions
+        .jurisdictions()
         .keys()
         .map(ToString::to_string)
         .collect();
@@ -29,7 +29,7 @@ fn it_has_the_default_and_seventeen_jurisdictions() {
 #[test]
 fn the_union_and_the_economic_area_have_thirty_members() {
     let policy = embedded();
-    let members = &policy.jurisdictions["EU"][0].members;
+    let members = &policy.jurisdictions()["EU"][0].members;
     assert_eq!(members.len(), 30);
     for outside in ["GB", "CH", "EU", "TR", "UA"] {
         assert!(!members.contains(outside), "{outside}");
@@ -38,7 +38,7 @@ fn the_union_and_the_economic_area_have_thirty_members() {
 
 #[test]
 fn every_entry_asks_for_when_how_and_what_was_shown() {
-    for (code, entries) in embedded().jurisdictions {
+    for (code, entries) in embedded().jurisdictions() {
         for entry in entries {
             for field in [
                 EvidenceField::EventTime,
@@ -83,7 +83,7 @@ fn a_state_differs_from_the_federal_entry_only_where_its_comments_say_so() {
 fn nothing_in_it_is_due_for_review_on_the_day_it_was_last_reviewed() {
     let policy = embedded();
     let last = policy
-        .jurisdictions
+        .jurisdictions()
         .values()
         .flatten()
         .map(|entry| entry.source.reviewed_on)

@@ -181,11 +181,8 @@ fn only_advertising_and_asking_keep_hours() {
 
 #[test]
 fn what_a_record_says_of_where_somebody_lives_beats_the_number() {
-    let mut policy = policy(&[("ZZ", lenient()), ("FR", from_nine_to_six())]);
-    policy.jurisdictions.insert(
-        code("DE"),
-        vec![crate::domain::policy::tests::entry(lenient())],
-    );
+    let (everywhere, france) = (lenient(), from_nine_to_six());
+    let policy = policy(&[("ZZ", everywhere), ("FR", france), ("DE", lenient())]);
     let rules = rules_with(catalog(), policy);
     let french = Place {
         jurisdictions: vec![code("FR")],

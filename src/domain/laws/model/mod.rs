@@ -241,7 +241,7 @@ impl<'a> Now<'a> {
     /// Whether its registry lists who wants no marketing, and whether it lists numbers that changed
     /// hands. One that no rule names may be either.
     fn says(&self, listed: &LookUp) -> [bool; 2] {
-        let entries = self.case.rules.policy.jurisdictions.values().flatten();
+        let entries = self.case.rules.policy.jurisdictions().values().flatten();
         let rules = entries.flat_map(|entry| &entry.requirements.registries);
         let kinds: Vec<RegistryKind> = rules
             .filter(|rule| rule.registry == listed.registry)

@@ -28,8 +28,10 @@ use crate::telemetry::Metrics;
 
 /// How often the rows of other instances are read while somebody waits for them.
 const WATCHING: Duration = Duration::from_millis(4);
-/// How often and for how long they are at first: the others apply and renew at once, and whoever waits
-/// waits for the reading of it, too.
+/// For how long they are read one time after the other at first, and then how often for how long: the
+/// others apply and renew at once, and whoever waits waits for the reading of it, too. The runtime's
+/// timer knows whole milliseconds, of which two pass for one.
+const WATCHING_ALL_THE_TIME: Duration = Duration::from_millis(6);
 const WATCHING_EAGERLY: Duration = Duration::from_millis(1);
 const EAGER: Duration = Duration::from_millis(20);
 /// How long to wait before the ledger is tried again.
@@ -293,13 +295,13 @@ impl Follower {
     }
 
     fn looking(&self) -> Duration {
-        // Whoever was shown them a moment ago may not have begun to wait.
-        if self.shown.is_some_and(|shown| shown.elapsed() < EAGER) {
-            return WATCHING_EAGERLY;
-        }
-        match self.waiting.load(Ordering::Acquire) {
-            0 => self.parts.term.look(),
-            _ => WATCHING,
+        let waiting = self.waiting.load(Ordering::Acquire) > 0;
+        match self.shown.map(|shown| shown.elapsed()) {
+            Some(passed) if waiting && passed < WATCHING_ALL_THE_TIME => Duration::ZERO,
+            // Whoever was shown them a moment ago may not have begun to wait.
+            Some(passed) if passed < EAGER => WATCHING_EAGERLY,
+            Some(_) | None if waiting => WATCHING,
+            Some(_) | None => self.parts.term.look(),
         }
     }
 

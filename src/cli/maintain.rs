@@ -6,9 +6,10 @@ use tokio::runtime::Runtime;
 
 use super::Exit;
 use super::json::Object;
-use super::output::{Format, Output};
+use super::output::{self, Format, Output};
 use super::table;
 use crate::config::{self, Config, Effective, Flags, Loaded};
+use crate::ledger::postgres::{Role, SERVICE_ROLE};
 use crate::ledger::replay::{self, Report};
 use crate::server;
 
@@ -63,8 +64,15 @@ pub(super) fn migrate(
     output: &mut Output,
 ) -> anyhow::Result<Exit> {
     let Loaded { config, .. } = Config::from_process(flags)?;
-    runtime.block_on(Box::pin(server::migrate(&config)))?;
+    let role = runtime.block_on(Box::pin(server::migrate(&config)))?;
     let database = config.database.to_string();
+    match role {
+        Some(Role::Missing) => output::say(format_args!(
+            "there is no role `{SERVICE_ROLE}`, and this login may not make one: let an administrator of the \
+             server run `CREATE ROLE {SERVICE_ROLE} NOLOGIN`, then migrate again"
+        )),
+        Some(Role::Granted | Role::NotOurs) | None => {}
+    }
     match output.format {
         Format::Table => output.text(format_args!("{database}: the schema is up to date"))?,
         Format::Json => output.json(&Object::new().with("database", database))?,

@@ -452,6 +452,8 @@ pub enum OpenError {
     Open(#[source] sqlx::Error),
     #[error("cannot migrate the database: {0}")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error("the schema is up to date, but the service's role cannot be given its rights: {0}")]
+    Grant(#[source] sqlx::Error),
     #[error(
         "the database's schema is version {found}, newer than this binary's {known}: use a newer consentgate"
     )]

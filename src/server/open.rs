@@ -63,13 +63,22 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Error> {
             if config.migrates_at_start() {
                 postgres::migrate(url.expose(), limits).await?;
             }
+            let direct = config.follower_database.as_ref();
+            let direct = direct.map_or(url, |other| &other.0).expose();
+            if [url.expose(), direct]
+                .into_iter()
+                .any(postgres::unproven_peer)
+            {
+                tracing::warn!(
+                    "the database is on another machine, and its URL takes one that does not prove to be \
+                     the right one: use `sslmode=verify-full`"
+                );
+            }
             let ledger = Arc::new(Postgres::open(url.expose(), limits).await?);
             let meta = belonging_together(ledger.as_ref(), &keyring).await?;
             for weakness in ledger.weaknesses().await? {
                 tracing::warn!("{weakness}");
             }
-            let direct = config.follower_database.as_ref();
-            let direct = direct.map_or(url, |other| &other.0).expose();
             Ok(Opened {
                 activity: ledger.clone(),
                 ledger,
@@ -96,26 +105,28 @@ pub async fn open_ledger(config: &Config) -> Result<Arc<dyn Ledger>, Error> {
     })
 }
 
-/// Brings the schema up to date; creates a SQLite database, with its key, if there is none.
-pub async fn migrate(config: &Config) -> Result<(), Error> {
-    match &config.database {
+/// Brings the schema up to date; creates a SQLite database, with its key, if there is none. Says what became of
+/// the service's role, where the database has roles.
+pub async fn migrate(config: &Config) -> Result<Option<postgres::Role>, Error> {
+    Ok(match &config.database {
         Database::Sqlite(path) => {
             create_parent(path).await?;
             let keyring = keyring_of_sqlite(config, path)?;
             let ledger = Sqlite::open(path, Migrate::Yes, config.database_acquire_timeout).await?;
             belonging_together(&ledger, &keyring).await?;
             ledger.close().await;
+            None
         }
         Database::Postgres(url) => {
-            postgres::migrate(url.expose(), limits(config)).await?;
+            let role = postgres::migrate(url.expose(), limits(config)).await?;
             if config.key_source().is_some() {
                 let ledger = Postgres::open(url.expose(), limits(config)).await?;
                 belonging_together(&ledger, &keyring_from(config)?).await?;
                 ledger.close().await;
             }
+            Some(role)
         }
-    }
-    Ok(())
+    })
 }
 
 /// Takes a ledger that lost commits as it is; says what was known to be lost. Whoever serves goes on

@@ -16,6 +16,7 @@ use consentgate::grpc::proto::catalog_service_client::CatalogServiceClient;
 use consentgate::grpc::proto::consent_service_client::ConsentServiceClient;
 use consentgate::grpc::proto::*;
 use consentgate::keys;
+use consentgate::ledger::postgres::migrate;
 use consentgate::server::Server;
 use consentgate::telemetry::Metrics;
 use tempfile::TempDir;
@@ -25,7 +26,7 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::ledger::Raw;
+use crate::ledger::{LIMITS, Raw};
 use crate::postgres::{TestDatabase, database};
 
 /// The business of most tests; `rival` is the other one.
@@ -120,9 +121,11 @@ impl TestServer {
             Backend::Postgres => {
                 let database = database().await;
                 keys::source::create(&file("ledger.key")).unwrap();
-                config.database = Database::Postgres(Secret::new(database.url().to_owned()));
+                migrate(database.url(), LIMITS).await.unwrap();
+                // With the rights that a service is to have, and no others.
+                let url = database.service_url().await;
+                config.database = Database::Postgres(Secret::new(url));
                 config.key_file = Some(file("ledger.key"));
-                config.migrate = Some(true);
                 Some(database)
             }
         };

@@ -45,6 +45,22 @@ impl TestDatabase {
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// The same for a login that is a member of the service's role and nothing more. There is such a role only after
+    /// a migration.
+    pub async fn service_url(&self) -> String {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        // Logins are of the whole server, and other tests make theirs at the same time.
+        sqlx::query(
+            "do $$ begin create role gate login in role consentgate_service; \
+             exception when duplicate_object or unique_violation then null; end $$",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        connection.close().await.ok();
+        self.url.replacen("://postgres@", "://gate@", 1)
+    }
 }
 
 impl Drop for TestDatabase {

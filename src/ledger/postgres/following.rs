@@ -14,7 +14,7 @@ use super::super::following::{
 };
 use super::super::{Error, Offset, Partition, SystemRecord, Timeline, row, sort_error};
 use super::notices::durably;
-use super::{Limits, connect_options, timeline_of};
+use super::{Limits, connecting, timeline_of};
 
 /// More changes than this are not named one by one (F4). One more is asked for.
 const MOST_CHANGES: usize = 1_000;
@@ -94,7 +94,7 @@ impl Line {
             statement_timeout: limit,
         };
         let options =
-            connect_options(url, limits).map_err(|fault| Error::Unavailable(fault.into()))?;
+            connecting::limited(url, limits).map_err(|fault| Error::Unavailable(fault.into()))?;
         let options = options.application_name("consentgate follower");
         let connection = PgConnection::connect_with(&options)
             .await

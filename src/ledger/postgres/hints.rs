@@ -7,10 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnection, PgListener};
+use sqlx::postgres::{PgConnection, PgListener, PgPoolOptions};
 use sqlx::{Connection, Executor};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
+
+use super::connecting;
 
 const CHANNEL: &str = "consentgate_hint";
 const AGAIN: Duration = Duration::from_secs(1);
@@ -25,7 +27,7 @@ pub async fn speak(url: Zeroizing<String>, given: Arc<Notify>) {
         let hint = async {
             let mut line = match connection.take() {
                 Some(line) => line,
-                None => PgConnection::connect(&url).await?,
+                None => PgConnection::connect_with(&connecting::secured(&url)?).await?,
             };
             line.execute("NOTIFY consentgate_hint").await?;
             Ok::<_, sqlx::Error>(line)
@@ -49,7 +51,13 @@ pub async fn listen(url: Zeroizing<String>, heard: Arc<Notify>) {
 }
 
 async fn hear(url: &str, heard: &Notify) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect(url).await?;
+    let line = PgPoolOptions::new()
+        .max_connections(1)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .connect_with(connecting::secured(url)?)
+        .await?;
+    let mut listener = PgListener::connect_with(&line).await?;
     listener.listen(CHANNEL).await?;
     // It connects anew by itself and then says nothing of what it missed.
     while listener.try_recv().await?.is_some() {

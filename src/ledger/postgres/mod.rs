@@ -10,33 +10,35 @@
 
 mod activity;
 mod append;
+mod connecting;
 pub mod following;
 mod grouping;
 pub mod hints;
 mod lending;
 mod many;
 mod notices;
+mod schema;
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
-use sqlx::{Connection, Row};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use super::together::{self, Sorted};
 use super::{
     Append, Appended, Call, Epoch, Error, History, Ledger, Loaded, Looked, Meta, Offset, OpenError,
     Partition, Position, Recorded, Rpc, StoredAnswer, StoredSubject, Subject, SubjectRef,
-    SystemRecord, Timeline, Touch, check_schema, row, sort_error,
+    SystemRecord, Timeline, Touch, row, sort_error,
 };
 use crate::domain::id::{BusinessId, SubjectId};
 use crate::domain::time::Timestamp;
+pub use connecting::unproven_peer;
 use grouping::Grouping;
 use lending::{Lender, Lent};
 use many::Act;
+pub use schema::{Role, SERVICE_ROLE, migrate};
 
 /// An answer is touched under its row's lock, after which the statement sees what it saw before: what
 /// the answer's own call wrote is in the same snapshot.
@@ -51,8 +53,6 @@ const LOOK: &str = "WITH i AS (
      LEFT JOIN partition_head AS h ON h.partition = $1
      LEFT JOIN subject AS s ON s.partition = $1 AND s.subject_key = $2
      LEFT JOIN i ON true";
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// A ledger in PostgreSQL.
 #[derive(Debug)]
@@ -80,13 +80,12 @@ impl Postgres {
     /// Connects, and refuses a schema that is not this binary's. Until somebody follows its history
     /// every answer is taken.
     pub async fn open(url: &str, limits: Limits) -> Result<Self, OpenError> {
-        let options = connect_options(url, limits)?;
+        let options = connecting::limited(url, limits).map_err(OpenError::Open)?;
         let lender = Lender::open(options, limits)
             .await
             .map_err(OpenError::Open)?;
         let mut connection = lender.lend().await.map_err(OpenError::Open)?;
-        let found = schema_version(&mut connection).await?;
-        check_schema(found, &MIGRATIONS)?;
+        schema::check(&mut connection).await?;
         drop(connection);
         let history = History::unknown();
         let core = Arc::new(Core { lender, history });
@@ -94,10 +93,15 @@ impl Postgres {
         Ok(Self { core, grouping })
     }
 
-    /// What of this server's settings weakens what is acknowledged, in sentences for whoever runs it.
+    /// What of this server's settings weakens what is acknowledged, and what of our role's rights what is
+    /// kept, in sentences for whoever runs it.
     pub async fn weaknesses(&self) -> Result<Vec<&'static str>, Error> {
         let row = sqlx::query(
-            "SELECT current_setting('fsync') = 'off' AS fsync,
+            "SELECT EXISTS (
+                 SELECT 1 FROM (VALUES ('event'), ('system_event')) AS t (name)
+                 WHERE has_any_column_privilege(name, 'UPDATE')
+                   OR has_table_privilege(name, 'DELETE, TRUNCATE, TRIGGER')) AS rights,
+               current_setting('fsync') = 'off' AS fsync,
                current_setting('synchronous_commit') IN ('off', 'local') AS commit,
                current_setting('synchronous_standby_names') = '' AS alone,
                EXISTS (SELECT 1 FROM pg_stat_replication) AS standby",
@@ -120,6 +124,12 @@ impl Postgres {
             found.push(
                 "no standby is waited for (`synchronous_standby_names` is empty): a failover can \
                  lose what was acknowledged",
+            );
+        }
+        if is("rights")? {
+            found.push(
+                "the database's role may change events, and only triggers stand in its way: serve with a \
+                 login that is a member of `consentgate_service` and nothing more",
             );
         }
         Ok(found)
@@ -152,60 +162,6 @@ fn timeline_numbered(text: &str) -> Result<Timeline, Error> {
     number
         .map(Timeline)
         .map_err(|fault| Error::corrupt("pg_walfile_name", text, fault))
-}
-
-/// Brings the schema up to date. A schema newer than this binary is refused.
-pub async fn migrate(url: &str, limits: Limits) -> Result<(), OpenError> {
-    // A migration may take longer than a statement of the service may.
-    let options = PgConnectOptions::from_str(url).map_err(OpenError::Open)?;
-    let mut connection = tokio::time::timeout(
-        limits.acquire_timeout.max(Duration::from_secs(5)),
-        PgConnection::connect_with(&options),
-    )
-    .await
-    .map_err(|_| OpenError::Open(sqlx::Error::PoolTimedOut))?
-    .map_err(OpenError::Open)?;
-    let known = MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or(0);
-    match schema_version(&mut connection).await? {
-        Some(found) if found > known => Err(OpenError::Newer { found, known }),
-        _ => {
-            MIGRATIONS
-                .run(&mut connection)
-                .await
-                .map_err(OpenError::Migrate)?;
-            connection.close().await.map_err(OpenError::Open)
-        }
-    }
-}
-
-fn connect_options(url: &str, limits: Limits) -> Result<PgConnectOptions, OpenError> {
-    let timeout = format!("{}ms", limits.statement_timeout.as_millis());
-    Ok(PgConnectOptions::from_str(url)
-        .map_err(OpenError::Open)?
-        .application_name("consentgate")
-        .options([
-            ("statement_timeout", timeout.as_str()),
-            ("lock_timeout", timeout.as_str()),
-            ("idle_in_transaction_session_timeout", timeout.as_str()),
-        ]))
-}
-
-async fn schema_version(connection: &mut PgConnection) -> Result<Option<i64>, OpenError> {
-    let table: Option<String> = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(OpenError::Open)?;
-    if table.is_none() {
-        return Ok(None);
-    }
-    sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-        .fetch_one(connection)
-        .await
-        .map_err(OpenError::Open)
 }
 
 #[async_trait]

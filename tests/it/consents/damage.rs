@@ -120,6 +120,7 @@ pub async fn a_history_that_does_not_read_is_not_shown_in_part(on: Backend) {
         .await;
     assert_eq!(server.events(&ann).await[0].actor, "form");
 
+    sql.lift_guards().await;
     let damaged = sql.run("UPDATE event SET body = '{\"schema\":1}' WHERE \"offset\" = 2");
     assert_eq!(damaged.await, 1);
     is_internal(server.try_events(history_of(&ann)).await);

@@ -147,6 +147,7 @@ pub async fn a_ledger_that_lost_what_a_token_proves_does_not_answer(on: Backend)
     let token = server.withdraws(&ann, everything()).await.consistency_token;
     server.stop().await;
     let mut sql = server.sql().await;
+    sql.lift_guards().await;
     sql.run("DELETE FROM event WHERE \"offset\" = 2").await;
     sql.run("UPDATE partition_head SET head = 1 WHERE head = 2 AND partition > 0")
         .await;

@@ -8,6 +8,7 @@ mod activity;
 mod answers;
 mod append;
 mod damage;
+mod guards;
 mod hanging;
 mod many;
 mod order;
@@ -121,6 +122,9 @@ on_both_databases! {
         a_partition_without_a_head_is_corrupt,
         a_damaged_meta_is_corrupt,
         a_damaged_change_of_the_system_is_corrupt,
+    }
+    guards {
+        what_was_recorded_is_never_changed,
     }
     activity {
         activity_comes_in_the_order_asked_with_duplicates_and_strangers,

@@ -140,6 +140,7 @@ pub async fn each_kind_of_damage_is_found_and_named(store: &Store) {
         for _ in 0..3 {
             person.record(ledger).await;
         }
+        raw.lift_guards().await;
         raw.run(&damage.replace('#', &number.to_string())).await;
         for (what, names_the_person) in *reported {
             let subject = names_the_person.then_some(person.id);
@@ -164,6 +165,7 @@ pub async fn what_does_not_read_is_named_and_the_rest_is_compared(store: &Store)
             person.record(ledger).await;
         }
     }
+    raw.lift_guards().await;
     // Of partition 7: two in a row, one behind a gap, and the last one. They are of persons 2 and 3, 2, and 3.
     for offset in [5, 6, 8, 9] {
         raw.run(&format!(

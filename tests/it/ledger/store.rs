@@ -66,7 +66,9 @@ impl Store {
     pub async fn postgres() -> Self {
         let database = database().await;
         postgres::migrate(database.url(), LIMITS).await.unwrap();
-        let ledger = Postgres::open(database.url(), LIMITS).await.unwrap();
+        // With the rights that the service is to have, and no others.
+        let url = database.service_url().await;
+        let ledger = Postgres::open(&url, LIMITS).await.unwrap();
         let ledger = Arc::new(ledger);
         Self {
             activity: ledger.clone(),
@@ -102,9 +104,11 @@ impl Store {
         self.connect().await.run(sql).await
     }
 
-    /// Runs a statement that must change one row.
+    /// Runs a statement that must change one row, also one that the database's guards would refuse.
     pub async fn damage(&self, sql: &str) {
-        assert_eq!(self.run(sql).await, 1, "{sql}");
+        let mut raw = self.connect().await;
+        raw.lift_guards().await;
+        assert_eq!(raw.run(sql).await, 1, "{sql}");
     }
 
     /// Everything that is stored, in a fixed order, but for the record of migrations.
@@ -175,6 +179,35 @@ impl Raw {
                 .map(|done| done.rows_affected()),
         }
         .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// What went wrong with a statement that must not succeed.
+    pub async fn refusal(&mut self, sql: &str) -> String {
+        let query = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite(connection) => sqlx::query(query).execute(connection).await.map(drop),
+            Self::Postgres(connection) => sqlx::query(query).execute(connection).await.map(drop),
+        }
+        .map_or_else(|error| error.to_string(), |()| panic!("{sql}: done"))
+    }
+
+    /// Takes away for good what keeps events as they are, as an owner can who damages the ledger on purpose.
+    pub async fn lift_guards(&mut self) {
+        let statements: &[&str] = match self {
+            Self::Sqlite(_) => &[
+                "DROP TRIGGER IF EXISTS event_never_updated",
+                "DROP TRIGGER IF EXISTS event_never_deleted",
+                "DROP TRIGGER IF EXISTS system_event_never_updated",
+                "DROP TRIGGER IF EXISTS system_event_never_deleted",
+            ],
+            Self::Postgres(_) => &[
+                "ALTER TABLE event DISABLE TRIGGER USER",
+                "ALTER TABLE system_event DISABLE TRIGGER USER",
+            ],
+        };
+        for statement in statements {
+            self.run(statement).await;
+        }
     }
 
     pub async fn number(&mut self, sql: &str) -> i64 {

@@ -3,7 +3,7 @@
 //! Each test has a [`Place`] of its own, in which it starts gates one after the other, or one too many. What a gate
 //! answers is judged by what was acknowledged to a caller, never by what it should have in memory.
 
-mod cable;
+pub mod cable;
 pub mod collector;
 mod crowding;
 pub mod every_call;

@@ -5,6 +5,7 @@
 //! `make test` installs the server programs. Access is by trust, on 127.0.0.1 only: nothing here is worth keeping.
 
 mod programs;
+mod secured;
 mod standby;
 
 use std::fs;

@@ -23,9 +23,10 @@ test: ## Format check, clippy, all tests (installs PostgreSQL's server if there 
 model: ## Explore the larger setups of the protocol's model (half an hour, some gigabytes)
 	cargo run -p coherence --release --example large
 
-lint: $(BUF) ## Lint the contract in proto/ and check its format (installs buf into target/)
+lint: $(BUF) ## Lint the contract in proto/ and its format; licences, sources and known faults of what we build on (installs buf and cargo-deny into target/)
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
+	scripts/deny.sh
 
 fmt: $(BUF) ## Format the Rust code and the contract
 	cargo fmt --all

@@ -172,7 +172,7 @@ impl Consents {
         }
         let mut found = Vec::new();
         for (subject, wanted) in histories {
-            found.extend(self.find_events(subject, wanted).await?);
+            found.extend(self.find_events(business, subject, wanted).await?);
         }
         Ok(found)
     }

@@ -14,7 +14,7 @@ use crate::domain::decide::explain::{Explanation, explain};
 use crate::domain::decide::{Verdict, decide};
 use crate::domain::event::{Act, Event};
 use crate::domain::facts::Facts;
-use crate::domain::id::{EventId, SubjectId};
+use crate::domain::id::{BusinessId, EventId, SubjectId};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::MessageClass;
 use crate::ledger::{Offset, Recorded};
@@ -67,7 +67,8 @@ impl Consents {
         let recorded = loaded.subject.map(|known| known.facts).unwrap_or_default();
         let facts = match subject_id {
             Some(subject_id) if recorded.latest() > at => {
-                self.facts_as_of(subject_id, loaded.as_of, at).await?
+                self.facts_as_of(&subject.business, subject_id, loaded.as_of, at)
+                    .await?
             }
             Some(_) | None => recorded.clone(),
         };
@@ -80,7 +81,9 @@ impl Consents {
         let mut events = Vec::new();
         if let Some(subject_id) = subject_id {
             let wanted = explanation.events.clone();
-            let found = self.find_everywhere(subject_id, &recorded, wanted).await?;
+            let found = self
+                .find_everywhere(&subject.business, subject_id, &recorded, wanted)
+                .await?;
             for one in found {
                 events.push(opened(&compiled, one)?);
             }
@@ -99,6 +102,7 @@ impl Consents {
     /// The facts for a question about the past: of the same events that the facts of now hold.
     async fn facts_as_of(
         &self,
+        business: &BusinessId,
         subject: SubjectId,
         until: Offset,
         at: Timestamp,
@@ -106,7 +110,7 @@ impl Consents {
         let mut events: Vec<Event> = Vec::new();
         let mut after = Offset(0);
         loop {
-            let page = self.0.ledger.history(subject, after, PAGE).await?;
+            let page = self.history_of(business, subject, after, PAGE).await?;
             let Some(last) = page.last().map(|one| one.position.offset) else {
                 break;
             };
@@ -124,6 +128,7 @@ impl Consents {
     /// there but was taken over from a linked one.
     async fn find_everywhere(
         &self,
+        business: &BusinessId,
         subject: SubjectId,
         facts: &Facts,
         mut wanted: BTreeSet<EventId>,
@@ -131,11 +136,11 @@ impl Consents {
         let mut found = Vec::new();
         let others = facts.links.iter().map(|link| link.other);
         for place in std::iter::once(subject).chain(others) {
-            let mut here = self.find_events(place, wanted.clone()).await?;
+            let mut here = self.find_events(business, place, wanted.clone()).await?;
             let known: BTreeSet<EventId> = here.iter().map(|one| one.event.event_id).collect();
             let refers = here.iter().flat_map(|one| refers_to(&one.event.act));
             let refers: BTreeSet<EventId> = refers.filter(|id| !known.contains(id)).collect();
-            here.extend(self.find_events(place, refers).await?);
+            here.extend(self.find_events(business, place, refers).await?);
             here.sort_by_key(|one| one.position.offset);
             for one in &here {
                 wanted.remove(&one.event.event_id);

@@ -131,7 +131,9 @@ impl Consents {
                 .iter()
                 .filter_map(|one| one.standing.event)
                 .collect();
-            let found = self.find_events(subject_id, wanted).await?;
+            let found = self
+                .find_events(&request.business, subject_id, wanted)
+                .await?;
             for one in &mut standings {
                 let made_by = |found: &&Recorded| Some(found.event.event_id) == one.standing.event;
                 one.event = found.iter().find(made_by).map(|found| found.event.clone());
@@ -147,16 +149,40 @@ impl Consents {
         })
     }
 
+    /// Events of a subject of this business after an offset, oldest first. A row that is another
+    /// business's is nobody's answer.
+    pub(super) async fn history_of(
+        &self,
+        business: &BusinessId,
+        subject: SubjectId,
+        after: Offset,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, Error> {
+        let recorded = self.0.ledger.history(subject, after, limit).await?;
+        // INVARIANT: a subject is of one business; the second wall between businesses.
+        match recorded
+            .iter()
+            .find(|one| one.event.business_id != *business)
+        {
+            None => Ok(recorded),
+            Some(one) => Err(Error::internal(format!(
+                "event {} of subject {subject} belongs to another business",
+                one.event.event_id
+            ))),
+        }
+    }
+
     /// The wanted events of a person, however many there are of others.
     pub(super) async fn find_events(
         &self,
+        business: &BusinessId,
         subject: SubjectId,
         mut wanted: BTreeSet<EventId>,
     ) -> Result<Vec<Recorded>, Error> {
         let mut found = Vec::new();
         let mut after = Offset(0);
         while !wanted.is_empty() {
-            let page = self.0.ledger.history(subject, after, PAGE).await?;
+            let page = self.history_of(business, subject, after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = last.position.offset;
             found.extend(
@@ -181,10 +207,9 @@ impl Consents {
         let Some(known) = loaded.and_then(|loaded| loaded.subject) else {
             return Ok((Vec::new(), false));
         };
+        let wanted = limit.saturating_add(1);
         let mut recorded = self
-            .0
-            .ledger
-            .history(known.subject_id, after, limit.saturating_add(1))
+            .history_of(business, known.subject_id, after, wanted)
             .await?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = recorded.len() > limit;

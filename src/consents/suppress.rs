@@ -220,7 +220,8 @@ impl Consents {
             None => Vec::new(),
             Some(known) => {
                 let wanted = [request.suppression].into();
-                self.find_events(known.subject_id, wanted).await?
+                self.find_events(&request.business, known.subject_id, wanted)
+                    .await?
             }
         };
         history

@@ -75,6 +75,7 @@ fn unreadable<'k>(
 pub(super) enum Read {
     Current(Box<Subject>),
     Stale {
+        business: BusinessId,
         subject_id: SubjectId,
         version: Version,
     },
@@ -141,6 +142,7 @@ fn subject(
     }
     if row.number("fold_version").map_err(&fault)? != i64::from(FOLD_VERSION) {
         return Ok(Read::Stale {
+            business: business.clone(),
             subject_id,
             version,
         });
@@ -373,18 +375,32 @@ pub(super) async fn refolded(ledger: &impl Ledger, read: Read) -> Result<Subject
     match read {
         Read::Current(subject) => Ok(*subject),
         Read::Stale {
+            business,
             subject_id,
             version,
         } => {
             let limit = u32::try_from(version.0).unwrap_or(u32::MAX);
             let history = ledger.history(subject_id, Offset(0), limit).await?;
-            refold(subject_id, version, &history)
+            refold(&business, subject_id, version, &history)
         }
     }
 }
 
 /// Folds a subject again whose facts another version made. The history must be complete.
-fn refold(subject_id: SubjectId, version: Version, history: &[Recorded]) -> Result<Subject, Error> {
+fn refold(
+    business: &BusinessId,
+    subject_id: SubjectId,
+    version: Version,
+    history: &[Recorded],
+) -> Result<Subject, Error> {
+    // INVARIANT: a subject is of one business; the second wall between businesses.
+    if history
+        .iter()
+        .any(|recorded| recorded.event.business_id != *business)
+    {
+        let what = "an event of it belongs to another business";
+        return Err(Error::corrupt("subject", subject_id, what));
+    }
     let events = i64::try_from(history.len()).unwrap_or(i64::MAX);
     if events < version.0 {
         return Err(Error::corrupt(

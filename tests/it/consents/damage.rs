@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Asserts an internal error that says nothing but an id.
 #[track_caller]
-fn is_internal<T: std::fmt::Debug>(answer: Result<T, Status>) {
+pub fn is_internal<T: std::fmt::Debug>(answer: Result<T, Status>) {
     let status = answer.unwrap_err();
     assert_eq!(status.code(), Code::Internal, "{status}");
     let details = status.get_details_error_info().unwrap();

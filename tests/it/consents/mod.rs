@@ -35,6 +35,7 @@ mod spellings;
 mod standing;
 mod streams;
 mod suppressing;
+mod walls;
 mod wire;
 
 use crate::harness::Backend;
@@ -318,6 +319,11 @@ on_both_databases! {
     damage {
         facts_that_do_not_read_are_no_decision,
         a_history_that_does_not_read_is_not_shown_in_part,
+    }
+    walls {
+        facts_of_another_business_are_no_decision,
+        events_of_another_business_are_neither_shown_nor_folded,
+        evidence_and_answers_of_another_business_are_not_given,
     }
     coherence {
         no_answer_is_from_before_an_acknowledged_write_of_one_person,

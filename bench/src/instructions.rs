@@ -175,7 +175,7 @@ async fn gate(directory: &Path) -> anyhow::Result<Wire> {
     let config = Config {
         database: Database::Sqlite(directory.join("consentgate.db")),
         catalog: Some(PathBuf::from(directory).join("catalog.toml")),
-        listen: ([127, 0, 0, 1], 0).into(),
+        listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(),
         ..Config::default()
     };
     let provider = SdkMeterProvider::builder()

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tonic::Request;
 use tonic::metadata::AsciiMetadataValue;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use zeroize::Zeroizing;
 
@@ -43,7 +43,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) async fn connect(globals: &Globals) -> anyhow::Result<Self> {
         let credential = credential(globals.token_file.as_deref())?;
-        let endpoint = endpoint(&globals.server)?
+        let endpoint = endpoint(&globals.server, globals.tls()?)?
             .connect_timeout(globals.timeout)
             .user_agent(concat!("consentgate-cli/", env!("CARGO_PKG_VERSION")))?;
         let channel = endpoint.connect().await.map_err(|error| Unreachable {
@@ -104,20 +104,51 @@ fn credential(file: Option<&Path>) -> anyhow::Result<Option<AsciiMetadataValue>>
     Ok(Some(value))
 }
 
-/// `localhost:50051` is taken as `http://localhost:50051`.
-fn endpoint(server: &str) -> anyhow::Result<Endpoint> {
-    let url = match server.split_once("://") {
-        None => format!("http://{server}"),
-        Some(("http", _)) => server.to_owned(),
-        Some(("https", _)) => {
-            anyhow::bail!(
-                "`--server {server}`: TLS is not built in yet; expected `http://HOST:PORT`"
-            )
+/// What the flags say about TLS.
+impl Globals {
+    fn tls(&self) -> anyhow::Result<Option<ClientTlsConfig>> {
+        let Some(ca) = &self.ca_file else {
+            return Ok(None);
+        };
+        let file = |flag: &str, path: &Path| {
+            std::fs::read(path).with_context(|| format!("`{flag} {}`", path.display()))
+        };
+        let ca = Certificate::from_pem(file("--ca-file", ca)?);
+        let mut tls = ClientTlsConfig::new().ca_certificate(ca);
+        if let (Some(certificate), Some(key)) = (&self.certificate_file, &self.certificate_key) {
+            let key = Zeroizing::new(file("--certificate-key", key)?);
+            let certificate = file("--certificate-file", certificate)?;
+            tls = tls.identity(Identity::from_pem(certificate, key.as_slice()));
         }
-        Some(_) => anyhow::bail!("`--server {server}`: expected `http://HOST:PORT`"),
+        Ok(Some(tls))
+    }
+}
+
+/// `localhost:50051` is taken as `http://localhost:50051`. Whoever names a CA means TLS, and nobody gets
+/// TLS without saying whose certificates to trust.
+fn endpoint(server: &str, tls: Option<ClientTlsConfig>) -> anyhow::Result<Endpoint> {
+    const EXPECTED: &str = "expected `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`";
+    let wrong = || anyhow::anyhow!("`--server {server}`: {EXPECTED}");
+    let url = match (server.split_once("://"), &tls) {
+        (None, Some(_)) if !server.starts_with("unix:") => format!("https://{server}"),
+        (None, None) if !server.starts_with("unix:") => format!("http://{server}"),
+        (Some(("https", _)), Some(_)) | (Some(("http", _)), None) => server.to_owned(),
+        (None | Some(("unix", _)), None) => server.to_owned(),
+        (Some(("https", _)), None) => {
+            anyhow::bail!("`--server {server}`: name the CA of its certificate with `--ca-file`")
+        }
+        (None | Some(("http" | "unix", _)), Some(_)) => {
+            anyhow::bail!("`--server {server}` is without TLS: `--ca-file` is of no use there")
+        }
+        (Some(_), _) => return Err(wrong()),
     };
-    Endpoint::from_shared(url)
-        .map_err(|_| anyhow::anyhow!("`--server {server}`: expected `http://HOST:PORT`"))
+    let endpoint = Endpoint::from_shared(url).map_err(|_| wrong())?;
+    match tls {
+        None => Ok(endpoint),
+        Some(tls) => endpoint
+            .tls_config(tls)
+            .map_err(|error| anyhow::anyhow!("`--ca-file`: {}", innermost(&error))),
+    }
 }
 
 /// The cause that says something: "transport error" does not.
@@ -160,12 +191,27 @@ mod tests {
 
     #[test]
     fn a_server_is_named_with_or_without_its_scheme() {
-        for server in ["http://127.0.0.1:50051", "localhost:50051", "[::1]:50051"] {
-            assert!(endpoint(server).is_ok(), "{server}");
+        let tls = || Some(ClientTlsConfig::new());
+        for server in [
+            "http://127.0.0.1:50051",
+            "localhost:50051",
+            "[::1]:50051",
+            "unix:/run/gate.sock",
+        ] {
+            assert!(endpoint(server, None).is_ok(), "{server}");
         }
-        for server in ["https://gate:443", "grpc://gate", "http://", "two words"] {
-            let refused = endpoint(server).expect_err(server).to_string();
+        for server in ["https://gate:443", "gate:443"] {
+            assert!(endpoint(server, tls()).is_ok(), "{server}");
+        }
+        for server in ["grpc://gate", "http://", "two words"] {
+            let refused = endpoint(server, None).expect_err(server).to_string();
             assert!(refused.contains("http://HOST:PORT"), "{refused}");
+        }
+        let refused = endpoint("https://gate:443", None).unwrap_err().to_string();
+        assert!(refused.contains("`--ca-file`"), "{refused}");
+        for server in ["http://gate:443", "unix:/run/gate.sock"] {
+            let refused = endpoint(server, tls()).expect_err(server).to_string();
+            assert!(refused.contains("without TLS"), "{refused}");
         }
     }
 

@@ -77,7 +77,7 @@ struct Globals {
         help_heading = "Global options"
     )]
     output: Format,
-    /// The server to ask.
+    /// The server to ask: `http://HOST:PORT`, `https://HOST:PORT` (with `--ca-file`) or `unix:PATH`.
     #[arg(
         long,
         global = true,
@@ -98,6 +98,36 @@ struct Globals {
         help_heading = "Global options"
     )]
     token_file: Option<PathBuf>,
+    /// PEM file with the CA of the server's certificate: the server is spoken to by TLS.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "CONSENTGATE_CA_FILE",
+        help_heading = "Global options"
+    )]
+    ca_file: Option<PathBuf>,
+    /// PEM file with the certificate to show to the server, and after it the chain to its CA.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "CONSENTGATE_CERTIFICATE_FILE",
+        requires = "ca_file",
+        requires = "certificate_key",
+        help_heading = "Global options"
+    )]
+    certificate_file: Option<PathBuf>,
+    /// PEM file with the key of that certificate.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "CONSENTGATE_CERTIFICATE_KEY",
+        requires = "certificate_file",
+        help_heading = "Global options"
+    )]
+    certificate_key: Option<PathBuf>,
     /// Longest time to wait for the server, for each call.
     #[arg(
         long,

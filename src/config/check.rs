@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::problem::{Error, Origins, Problem, place};
 use super::value::Value;
-use super::{ByteSize, Config};
+use super::{ByteSize, Config, Listen};
 
 impl Config {
     /// Whether the settings fit together, for a configuration that was not loaded but written by
@@ -59,14 +59,47 @@ impl Config {
             }
         }
         if self.is_exposed() && !self.insecure {
-            let (listen, place) = (self.listen, place("listen", origins));
+            let (listen, place) = (&self.listen, place("listen", origins));
+            let port = listen.tcp().map_or(0, |address| address.port());
             conflict(format!(
-                "{place} is `{listen}`, which others can reach, and calls are not encrypted: \
-                 listen on `127.0.0.1:{}`, or set `insecure` (`--insecure`) to accept that",
-                listen.port()
+                "{place} is `{listen}`, which others can reach, and calls are not encrypted: set \
+                 `tls_certificate` and `tls_key`, listen on `127.0.0.1:{port}`, or set `insecure` \
+                 (`--insecure`) to accept that"
             ));
         }
+        problems.extend(self.tls_conflicts(origins).map(Problem::Conflict));
         problems
+    }
+
+    fn tls_conflicts(&self, origins: &Origins) -> impl Iterator<Item = String> {
+        let given = [
+            ("tls_certificate", self.tls_certificate.is_some()),
+            ("tls_key", self.tls_key.is_some()),
+            ("tls_client_ca", self.tls_client_ca.is_some()),
+            ("tls_client_crl", self.tls_client_crl.is_some()),
+        ];
+        let is_given = move |name| given.contains(&(name, true));
+        let needs = [
+            ("tls_certificate", "tls_key"),
+            ("tls_key", "tls_certificate"),
+            ("tls_client_ca", "tls_certificate"),
+            ("tls_client_crl", "tls_client_ca"),
+        ];
+        let mut found = Vec::new();
+        for (name, other) in needs {
+            if is_given(name) && !is_given(other) {
+                let name = place(name, origins);
+                found.push(format!("{name} is set, which needs `{other}` as well"));
+            }
+        }
+        if matches!(self.listen, Listen::Unix(_)) && is_given("tls_certificate") {
+            let (listen, certificate) =
+                (place("listen", origins), place("tls_certificate", origins));
+            found.push(format!(
+                "{listen} is a Unix socket, which is served without TLS: remove {certificate}"
+            ));
+        }
+        found.into_iter()
     }
 
     fn outside_limits(&self, origins: &Origins) -> Vec<Problem> {
@@ -188,6 +221,30 @@ mod tests {
             None
         );
         assert_eq!(refusal([("listen", "[::1]:0")]), None);
+        assert_eq!(refusal([("listen", "unix:gate.sock")]), None);
+        let tls = [("tls_certificate", "a"), ("tls_key", "b")];
+        assert_eq!(refusal([("listen", "0.0.0.0:50051"), tls[0], tls[1]]), None);
+    }
+
+    #[test]
+    fn half_of_what_tls_needs_is_refused_with_the_other_half() {
+        for (name, other) in [
+            ("tls_certificate", "tls_key"),
+            ("tls_key", "tls_certificate"),
+            ("tls_client_ca", "tls_certificate"),
+            ("tls_client_crl", "tls_client_ca"),
+        ] {
+            let refused = refusal([(name, "file.pem")]).unwrap();
+            let flag = name.replace('_', "-");
+            let said = format!("`--{flag}` is set, which needs `{other}` as well");
+            assert!(refused.contains(&said), "{refused}");
+        }
+        let unix = [
+            ("listen", "unix:s"),
+            ("tls_certificate", "a"),
+            ("tls_key", "b"),
+        ];
+        assert!(refusal(unix).unwrap().contains("without TLS"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod check;
 mod database;
 mod flags;
 mod given;
+mod listen;
 mod load;
 mod problem;
 mod quantity;
@@ -21,13 +22,13 @@ mod reference;
 mod setting;
 mod value;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use database::{Database, Postgres, Secret};
 pub use flags::Flags;
 pub use given::SettingsFile;
+pub use listen::{Listen, NotAPlace};
 pub use load::Loaded;
 pub use problem::{Error, Origin, Problem};
 pub use quantity::{ByteSize, Ratio};
@@ -46,6 +47,9 @@ pub const OTHER_VARIABLES: &[&str] = &[
     "CONSENTGATE_SERVER",
     "CONSENTGATE_TOKEN",
     "CONSENTGATE_TOKEN_FILE",
+    "CONSENTGATE_CA_FILE",
+    "CONSENTGATE_CERTIFICATE_FILE",
+    "CONSENTGATE_CERTIFICATE_KEY",
     "CONSENTGATE_OUTPUT",
 ];
 
@@ -59,15 +63,16 @@ const fn unset(sample: &'static str) -> Preset {
 
 settings! {
     "Server" {
-        /// Address and port to serve gRPC on. Port 0 takes a free one.
-        listen: SocketAddr = value("127.0.0.1:50051"),
-        /// Serve on an address that others can reach although calls are not encrypted. Without it such
-        /// an address is refused.
+        /// Address and port to serve gRPC on; port 0 takes a free one. Or `unix:PATH`, a Unix domain
+        /// socket that only the user who serves may open.
+        listen: Listen = value("127.0.0.1:50051"),
+        /// Serve without TLS on an address that others can reach. Without it such an address is
+        /// refused. Loopback and Unix sockets need neither.
         insecure: bool = value("false"),
         /// Whether every call needs a token (`consentgate token create`): `required`, or `off` for as
         /// long as the ledger holds no token. Once there was one, calls need one whatever is set.
-        /// Unset, as `off` where only this machine can reach the service or `insecure` is set, else as
-        /// `required`. The health service and reflection are open to all.
+        /// Unset, as `off` where only this machine can reach the service or `insecure` stands in for TLS,
+        /// else as `required`. The health service and reflection are open to all.
         authentication: Option<Authentication> = unset("required"),
         /// Offer gRPC server reflection, so that `grpcurl` needs no `.proto` files.
         reflection: bool = value("true"),
@@ -76,6 +81,21 @@ settings! {
         shutdown_delay: Duration = value("0s"),
         /// Time that running calls get to finish at shutdown. What is left then is cut off.
         shutdown_grace: Duration = value("10s"),
+    }
+
+    "TLS" {
+        /// PEM file with the certificate to serve with, and after it the chain to its CA. Needs
+        /// `tls_key`. Every file of this group is read again within seconds of a change; one that is
+        /// not usable is logged, and what was read before stays.
+        tls_certificate: Option<PathBuf> = unset("/etc/consentgate/tls.crt"),
+        /// PEM file with the key of that certificate, which not everybody on the machine may read.
+        tls_key: Option<PathBuf> = unset("/etc/consentgate/tls.key"),
+        /// PEM file with the CAs of clients. Once set, who shows no valid certificate of one of them gets
+        /// no connection. Unset, clients are not asked for any.
+        tls_client_ca: Option<PathBuf> = unset("/etc/consentgate/clients-ca.crt"),
+        /// PEM file with the revocation lists of those CAs. Once set, a client is refused also if there is
+        /// no list of its CA in it, or only one that has expired.
+        tls_client_crl: Option<PathBuf> = unset("/etc/consentgate/clients.crl"),
     }
 
     "Example" {
@@ -248,8 +268,7 @@ impl Config {
 
     /// Whether others can reach the service and nothing encrypts the calls: worth a warning at start.
     pub fn is_exposed(&self) -> bool {
-        // TLS, once there, makes an address of any kind safe and belongs into this condition.
-        self.is_reachable()
+        self.listen.is_reachable() && self.tls_certificate.is_none()
     }
 
     /// Whether callers need a credential also while the ledger holds no token.
@@ -257,12 +276,9 @@ impl Config {
         match self.authentication {
             Some(Authentication::Required) => true,
             Some(Authentication::Off) => false,
-            None => self.is_reachable() && !self.insecure,
+            // With TLS nothing is insecure, whatever was accepted.
+            None => self.listen.is_reachable() && !(self.is_exposed() && self.insecure),
         }
-    }
-
-    fn is_reachable(&self) -> bool {
-        !self.listen.ip().to_canonical().is_loopback()
     }
 }
 
@@ -336,6 +352,7 @@ mod tests {
         use Authentication::{Off, Required};
         for (set, listen, insecure, always) in [
             (None, "127.0.0.1:1", false, false),
+            (None, "unix:gate.sock", false, false),
             (None, "10.0.0.1:1", true, false),
             (None, "10.0.0.1:1", false, true),
             (Some(Required), "127.0.0.1:1", false, true),
@@ -352,6 +369,13 @@ mod tests {
             let found = config.always_authenticates();
             assert_eq!(found, always, "{set:?} {listen} {insecure}");
         }
+        let encrypted = Config {
+            listen: "10.0.0.1:1".parse().unwrap(),
+            insecure: true,
+            tls_certificate: Some("tls.crt".into()),
+            ..Config::default()
+        };
+        assert!(encrypted.always_authenticates() && !encrypted.is_exposed());
     }
 
     #[test]
@@ -361,6 +385,7 @@ mod tests {
             ("127.9.9.9:1", false),
             ("[::1]:1", false),
             ("[::ffff:127.0.0.1]:1", false),
+            ("unix:gate.sock", false),
             ("0.0.0.0:1", true),
             ("[::]:1", true),
             ("10.0.0.1:1", true),

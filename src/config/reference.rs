@@ -128,7 +128,14 @@ mod tests {
             let Preset::Unset { sample } = setting.default else {
                 continue;
             };
-            let text = format!("{} = {}", setting.name, setting.as_toml(sample));
+            let mut text = format!("{} = {}\n", setting.name, setting.as_toml(sample));
+            // Of TLS no setting can be without some of the others.
+            let others = SETTINGS.iter().filter(|other| other.name != setting.name);
+            for other in others.filter(|other| [setting.group, other.group] == ["TLS"; 2]) {
+                if let Preset::Unset { sample } = other.default {
+                    text = format!("{text}{} = {}\n", other.name, other.as_toml(sample));
+                }
+            }
             let file = SettingsFile {
                 name: "sample".to_owned(),
                 text,

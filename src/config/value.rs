@@ -3,7 +3,6 @@
 //! A value that exists is valid by itself; what depends on other settings is in `check`. Amounts
 //! are in `quantity`, the database in `database`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::setting::Form;
@@ -127,20 +126,6 @@ impl Value for Option<Authentication> {
 
     fn unset() -> Option<Self> {
         Some(None)
-    }
-}
-
-impl Value for SocketAddr {
-    const EXPECTED: &'static str =
-        "an IP address and a port, such as `127.0.0.1:50051` or `[::1]:50051`";
-    const PLACEHOLDER: &'static str = "ADDRESS";
-
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-
-    fn show(&self) -> Option<String> {
-        Some(self.to_string())
     }
 }
 

@@ -1,8 +1,9 @@
 //! Accepting connections: no more than the limit, and none that never says what it is.
 //!
 //! Tonic's own listener tries again at full speed, silently, while no file descriptor is left, and
-//! keeps who connects and says nothing for ever. This one says what is wrong, rests, and closes. What
-//! a connection carries is tonic's business.
+//! keeps who connects and says nothing for ever. This one says what is wrong, rests, and closes. Where
+//! there is TLS, each connection's handshake is done by the task that will serve it, when it first reads
+//! or writes: a slow one delays nobody. What a connection carries is tonic's business.
 
 use std::io;
 use std::pin::Pin;
@@ -11,19 +12,22 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
+use tokio_rustls::Accept;
 use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
+use super::socket::{BoxedWire, Socket, Wire};
+use super::tls::Tls;
 use crate::telemetry::Seldom;
 
 /// How long to rest when no connection can be accepted: until then perhaps one has closed.
 const REST: Duration = Duration::from_millis(100);
 
-/// Longest time from connecting to the end of the preface, which a client sends without being asked.
+/// Longest time from connecting to the end of the preface, which a client sends without being asked; a
+/// handshake before it included.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Bytes of the preface that every HTTP/2 client begins with (RFC 9113, section 3.4).
@@ -32,7 +36,8 @@ const PREFACE: usize = 24;
 /// The connections of a listening socket, as they come. Never ends.
 #[derive(Debug)]
 pub(super) struct Connections {
-    listener: TcpListener,
+    socket: Socket,
+    tls: Option<Arc<Tls>>,
     limit: u32,
     places: Arc<Semaphore>,
     stop: CancellationToken,
@@ -43,10 +48,16 @@ pub(super) struct Connections {
 
 impl Connections {
     /// At most `limit` at a time. After `stop` whoever has not said what it is, is let go.
-    pub(super) fn new(listener: TcpListener, limit: u32, stop: CancellationToken) -> Self {
+    pub(super) fn new(
+        socket: Socket,
+        tls: Option<Arc<Tls>>,
+        limit: u32,
+        stop: CancellationToken,
+    ) -> Self {
         let most = usize::try_from(limit).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
-            listener,
+            socket,
+            tls,
             limit,
             places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             stop,
@@ -58,7 +69,7 @@ impl Connections {
 
     /// Lets a connection in, or closes it at once: a client then hears of it and may go elsewhere,
     /// while one that is not accepted waits for its deadline.
-    fn admit(&mut self, stream: TcpStream) -> Option<Connection> {
+    fn admit(&mut self, wire: BoxedWire) -> Option<Connection> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             if let Some(since) = self.crowded.says() {
                 tracing::warn!(
@@ -69,10 +80,15 @@ impl Connections {
             }
             return None;
         };
-        // It fails only for a connection that is gone again, which reading from it tells.
-        let _ = stream.set_nodelay(true);
+        let stage = match &self.tls {
+            None => Stage::Open(wire),
+            Some(tls) => {
+                let accept = Box::new(tls.acceptor().accept(wire));
+                Stage::Handshake(accept, Arc::clone(tls))
+            }
+        };
         Some(Connection {
-            stream,
+            stage,
             opening: Some(Opening {
                 missing: PREFACE,
                 limit: Box::pin(tokio::time::sleep(HANDSHAKE)),
@@ -104,9 +120,9 @@ impl Stream for Connections {
                 ready!(rest.as_mut().poll(context));
                 self.rest = None;
             }
-            match ready!(self.listener.poll_accept(context)) {
-                Ok((stream, _)) => {
-                    if let Some(connection) = self.admit(stream) {
+            match ready!(self.socket.poll_accept(context)) {
+                Ok(wire) => {
+                    if let Some(connection) = self.admit(wire) {
                         return Poll::Ready(Some(Ok(connection)));
                     }
                 }
@@ -130,10 +146,27 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// An accepted connection. Reading from it fails if its preface does not come in time.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stage: Stage,
     /// Until its preface has come.
     opening: Option<Opening>,
     _place: OwnedSemaphorePermit,
+}
+
+enum Stage {
+    Handshake(Box<Accept<BoxedWire>>, Arc<Tls>),
+    Open(BoxedWire),
+    /// Its handshake failed or took too long.
+    Closed,
+}
+
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Handshake(..) => "Handshake",
+            Self::Open(_) => "Open",
+            Self::Closed => "Closed",
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -143,12 +176,49 @@ struct Opening {
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
+impl Opening {
+    /// Whether no more of it is waited for.
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        self.limit.as_mut().poll(context).is_ready() || self.stop.as_mut().poll(context).is_ready()
     }
+}
+
+impl Connection {
+    /// The wire, once its handshake is done.
+    fn poll_wire(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Pin<&mut (dyn Wire + 'static)>>> {
+        if let Stage::Handshake(accept, tls) = &mut self.stage {
+            let done = match Pin::new(accept.as_mut()).poll(context) {
+                Poll::Ready(done) => done.inspect_err(|error| tls.failed(error)),
+                Poll::Pending => {
+                    let opening = self.opening.as_mut();
+                    if !opening.is_some_and(|opening| opening.is_over(context)) {
+                        return Poll::Pending;
+                    }
+                    Err(io::ErrorKind::TimedOut.into())
+                }
+            };
+            match done {
+                Ok(stream) => self.stage = Stage::Open(Box::pin(stream)),
+                Err(error) => {
+                    self.stage = Stage::Closed;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        Poll::Ready(match &mut self.stage {
+            Stage::Open(wire) => Ok(wire.as_mut()),
+            Stage::Handshake(..) | Stage::Closed => Err(io::ErrorKind::NotConnected.into()),
+        })
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) -> Self::ConnectInfo {}
 }
 
 impl AsyncRead for Connection {
@@ -157,18 +227,15 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self {
-            stream, opening, ..
-        } = &mut *self;
         let before = buffer.filled().len();
-        let read = Pin::new(stream).poll_read(context, buffer);
-        let Some(begun) = opening else { return read };
+        let read = ready!(self.poll_wire(context))?.poll_read(context, buffer);
+        let Some(begun) = &mut self.opening else {
+            return read;
+        };
         begun.missing = begun.missing.saturating_sub(buffer.filled().len() - before);
         if begun.missing == 0 {
-            *opening = None;
-        } else if begun.limit.as_mut().poll(context).is_ready()
-            || begun.stop.as_mut().poll(context).is_ready()
-        {
+            self.opening = None;
+        } else if begun.is_over(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read
@@ -181,15 +248,22 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        ready!(self.poll_wire(context))?.poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        ready!(self.poll_wire(context))?.poll_flush(context)
     }
 
+    /// A handshake that has not ended has nothing to say goodbye to.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        match &mut self.stage {
+            Stage::Open(wire) => wire.as_mut().poll_shutdown(context),
+            Stage::Handshake(..) | Stage::Closed => {
+                self.stage = Stage::Closed;
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 
     fn poll_write_vectored(
@@ -197,17 +271,19 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        ready!(self.poll_wire(context))?.poll_write_vectored(context, slices)
     }
 
+    /// Every wire takes several slices at a time: TCP, Unix sockets and TLS.
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::time::Instant;
     use tokio_stream::StreamExt;
 
@@ -217,7 +293,8 @@ mod tests {
     async fn connected(limit: u32, stop: &CancellationToken) -> (TcpStream, Connection) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut connections = Connections::new(listener, limit, stop.clone());
+        let socket = Socket::Tcp(listener);
+        let mut connections = Connections::new(socket, None, limit, stop.clone());
         let client = TcpStream::connect(address).await.unwrap();
         (client, connections.next().await.unwrap().unwrap())
     }

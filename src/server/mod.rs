@@ -9,16 +9,16 @@ mod example;
 mod followed;
 mod listener;
 mod open;
+mod socket;
 mod sweeper;
+mod tls;
 mod watch;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,7 +28,7 @@ use crate::cache::activity::ActivityCache;
 use crate::cache::follower;
 use crate::catalog::{self, Catalog};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Listen};
 use crate::consents::token::Tokens;
 use crate::consents::{Alarms, Consents, Parts};
 use crate::domain::keywords::Words;
@@ -40,11 +40,14 @@ use crate::policy;
 use crate::telemetry::{self, Metrics, Telemetry};
 use followed::{Followed, Following, activity_share, limits};
 use listener::Connections;
+use socket::Socket;
 use sweeper::Sweeper;
+use tls::Tls;
 use watch::Watch;
 
 pub use followed::{TokenStore, with_tokens};
 pub use open::{accept_history, migrate, open_ledger};
+pub use tls::TlsError;
 
 /// Why the server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -77,9 +80,11 @@ pub enum Error {
     Example(String),
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        address: SocketAddr,
+        address: Listen,
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the transport failed: {0}")]
     Transport(#[from] tonic::transport::Error),
     #[error(transparent)]
@@ -99,8 +104,9 @@ impl From<ledger::Error> for Error {
 /// A server that listens and has yet to serve.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
+    socket: Socket,
+    tls: Option<Arc<Tls>>,
+    address: Listen,
     config: Config,
     services: Services,
     ledger: Arc<dyn Ledger>,
@@ -120,6 +126,7 @@ impl Server {
         metrics: Metrics,
     ) -> Result<Self, Error> {
         may_start(config)?;
+        let tls = Tls::open(config).await?;
         let policy_text = policy_text(config).await?;
         let Followed {
             ledger,
@@ -167,10 +174,11 @@ impl Server {
         if config.example {
             example::load(&consents).await?;
         }
-        let (listener, address) = listen(config).await?;
+        let (socket, address) = listen(config).await?;
         let config = config.clone();
         Ok(Self {
-            listener,
+            socket,
+            tls,
             address,
             config,
             services: Services {
@@ -189,8 +197,8 @@ impl Server {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Listen {
+        &self.address
     }
 
     /// The use cases behind it. For tests that drive them without the wire.
@@ -214,7 +222,9 @@ impl Server {
         };
         let sweeper = tokio::spawn(sweeper.sweep(stop.clone()));
         let limit = self.config.max_connections;
-        let incoming = Connections::new(self.listener, limit, stop.clone());
+        let tls = self.tls;
+        let reloading = tls.clone().map(|tls| tokio::spawn(tls.watch(stop.clone())));
+        let incoming = Connections::new(self.socket, tls, limit, stop.clone());
         let router = grpc::router(
             &self.config,
             &self.services,
@@ -255,6 +265,9 @@ impl Server {
         // The sweeper ends with `stop`; a panic in it was logged and changes nothing here.
         let _ = sweeper.await;
         let _ = watch.await;
+        if let Some(reloading) = reloading {
+            let _ = reloading.await;
+        }
         self.following.leave(self.ledger.as_ref()).await;
         tracing::info!("stopped");
         result
@@ -346,14 +359,12 @@ async fn policy_text(config: &Config) -> Result<String, Error> {
     Ok(text)
 }
 
-async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), Error> {
-    let fault = |source| Error::Listen {
-        address: config.listen,
+async fn listen(config: &Config) -> Result<(Socket, Listen), Error> {
+    let listening = Socket::bind(&config.listen).await;
+    listening.map_err(|source| Error::Listen {
+        address: config.listen.clone(),
         source,
-    };
-    let listener = TcpListener::bind(config.listen).await.map_err(fault)?;
-    let address = listener.local_addr().map_err(fault)?;
-    Ok((listener, address))
+    })
 }
 
 /// The words by which opt-outs are recognised: the operator's file, or the built-in ones.

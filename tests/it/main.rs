@@ -30,4 +30,5 @@ mod python;
 mod random;
 mod readme;
 mod tidy;
+mod transport;
 mod wait;

@@ -100,6 +100,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("prost_types", &["grpc", "cli"]),
     ("sqlx", &["ledger"]),
     ("moka", &["cache"]),
+    ("tokio_rustls", &["server"]),
+    ("webpki", &["server"]),
 ];
 
 /// What the domain may not name, besides the above: no IO, no async, no clock, no telemetry.

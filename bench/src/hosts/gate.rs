@@ -97,7 +97,7 @@ impl Gates {
             database: Database::Postgres(Secret::new(self.database.clone())),
             key_file: Some(self.directory.join("consentgate.key")),
             catalog: Some(self.directory.join("catalog.toml")),
-            listen: ([127, 0, 0, 1], 0).into(),
+            listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(),
             ..Config::default()
         }
     }

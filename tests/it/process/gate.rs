@@ -28,7 +28,8 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Gate {
     process: Process,
-    address: SocketAddr,
+    /// Where it says that it serves.
+    place: String,
     channel: Channel,
 }
 
@@ -48,25 +49,37 @@ impl Gate {
         }
     }
 
+    /// As [`Gate::start`], for what is not reached by TCP and in the clear: `dial` is told where it serves.
+    pub async fn start_by(command: Command, dial: impl FnOnce(&str) -> Endpoint) -> Self {
+        match Self::try_start_by(command, dial).await {
+            Ok(gate) => gate,
+            Err(ended) => panic!("it ended before it served: {ended}"),
+        }
+    }
+
     /// Starts what should serve; the error is that it ended instead.
     pub async fn try_start(command: Command) -> Result<Self, Ended> {
+        Self::try_start_by(command, |place| endpoint(reachable(place))).await
+    }
+
+    async fn try_start_by(
+        command: Command,
+        dial: impl FnOnce(&str) -> Endpoint,
+    ) -> Result<Self, Ended> {
         let mut process = Process::start(command);
         let begun = eventually(LIMIT, "the process serves or ends", async || {
-            if let Some(address) = process.log.address() {
-                return Some(Some(address));
+            if let Some(place) = process.log.place() {
+                return Some(Some(place));
             }
             process.status().map(|_| None)
         });
-        let Some(mut address) = begun.await else {
+        let Some(place) = begun.await else {
             return Err(process.ended().await);
         };
-        if address.ip().is_unspecified() {
-            address.set_ip(Ipv4Addr::LOCALHOST.into());
-        }
-        let channel = endpoint(address).connect().await.unwrap();
+        let channel = dial(&place).connect().await.unwrap();
         Ok(Self {
             process,
-            address,
+            place,
             channel,
         })
     }
@@ -80,7 +93,7 @@ impl Gate {
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        reachable(&self.place)
     }
 
     pub fn pid(&self) -> u32 {
@@ -130,7 +143,7 @@ impl Gate {
 
     /// Whether somebody who comes now is refused.
     pub async fn refuses_connections(&self) -> bool {
-        endpoint(self.address).connect().await.is_err()
+        endpoint(self.address()).connect().await.is_err()
     }
 
     /// Sends a signal, as `TERM`.
@@ -183,6 +196,15 @@ pub fn signal(pid: u32, name: &str) {
     let mut kill = Command::new("kill");
     kill.arg(format!("-{name}")).arg(pid.to_string());
     assert!(kill.status().unwrap().success(), "kill -{name} {pid}");
+}
+
+/// The address of a gate, as this machine reaches it.
+fn reachable(place: &str) -> SocketAddr {
+    let mut address: SocketAddr = place.parse().unwrap();
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    address
 }
 
 fn endpoint(address: SocketAddr) -> Endpoint {
@@ -308,7 +330,7 @@ impl Log {
     }
 
     /// Where it serves, once it says so, as JSON or as text.
-    fn address(&self) -> Option<SocketAddr> {
+    fn place(&self) -> Option<String> {
         const BEFORE: [&str; 2] = [
             r#""message":"serving","address":""#,
             "consentgate::server: serving address=",
@@ -316,6 +338,6 @@ impl Log {
         let text = self.text();
         let rest = BEFORE.iter().find_map(|before| text.split_once(before))?.1;
         let end = rest.find(['"', '\n', ' '])?;
-        rest[..end].parse().ok()
+        Some(rest[..end].to_owned())
     }
 }

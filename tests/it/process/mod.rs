@@ -163,7 +163,12 @@ impl Place {
     }
 
     pub fn serve_without_catalog(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        self.serve_on("127.0.0.1:0", arguments)
+    }
+
+    /// The same somewhere else.
+    pub fn serve_on(&self, listen: &str, arguments: &[&str]) -> Command {
+        let mut command = self.command(&["serve", "--listen", listen]);
         self.name_database(&mut command);
         command.args(["--policy", "policy.toml"]).args(arguments);
         command

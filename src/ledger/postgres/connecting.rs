@@ -21,6 +21,8 @@ pub(super) fn limited(url: &str, limits: Limits) -> Result<PgConnectOptions, sql
         ("statement_timeout", timeout.as_str()),
         ("lock_timeout", timeout.as_str()),
         ("idle_in_transaction_session_timeout", timeout.as_str()),
+        // Compiling takes longer than any statement of ours, whatever the planner takes it to cost.
+        ("jit", "off"),
     ]))
 }
 

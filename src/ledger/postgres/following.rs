@@ -20,13 +20,16 @@ use super::{Limits, connecting, timeline_of};
 const MOST_CHANGES: usize = 1_000;
 
 /// What a look returns, of one snapshot. $1: what was applied, by partition; none: nothing changed.
+/// Subjects are looked up one by one: a join would be planned anew each time, which took longer than
+/// the rest, and may be planned as a walk through all of them while the database knows of few.
 macro_rules! look {
     ($before:expr, $instances:expr, $also:expr) => {
         concat!(
             "WITH ",
             $before,
             "changed AS (
-               SELECT h.partition, e.\"offset\", s.subject_key
+               SELECT h.partition, e.\"offset\",
+                 (SELECT subject_key FROM subject WHERE subject_id = e.subject_id)
                FROM unnest($1::bigint[]) WITH ORDINALITY AS a (applied, n)
                JOIN partition_head AS h
                  ON h.partition = a.n - 1 AND h.head > a.applied AND h.partition > 0
@@ -34,7 +37,6 @@ macro_rules! look {
                  (SELECT subject_id, \"offset\" FROM event
                   WHERE partition = h.partition AND \"offset\" > a.applied
                   ORDER BY \"offset\" LIMIT 1001) AS e
-               LEFT JOIN subject AS s ON s.subject_id = e.subject_id
                LIMIT 1001),
              listed AS (SELECT * FROM cache_instance WHERE ",
             $instances,

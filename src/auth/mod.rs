@@ -1,24 +1,26 @@
 //! Who calls, and whether this caller may: asked first by every call, and answered from memory.
 //!
-//! A credential is today a token in `authorization: Bearer`. Certificates and JWTs will be further ways to
-//! the same [`Caller`](crate::domain::caller::Caller), found in [`Gate::identify`]; nothing after it
-//! asks how somebody was known.
+//! A credential is a token in `authorization: Bearer`, or the certificate of the connection. JWTs will be
+//! a further way to the same [`Caller`], found in [`Gate::identify`]; nothing after it asks how somebody
+//! was known.
 //!
 //! A revocation that was acknowledged holds on every instance, by the protocol that a withdrawal holds by:
 //! the lease is looked at before the tokens in memory are (C1). Nothing here knows the wire, nor what a
 //! refused caller is told.
 
+mod certificate;
 mod token;
 
 use std::sync::Arc;
 
+pub use certificate::{BadCallers, Certificate, CertificateCallers, Name, ReadCallers};
 pub use token::{Malformed, TokenText};
 
 use crate::cache::FactsCache;
 use crate::catalog::callers::{Callers, Known};
 use crate::catalog::{self, Catalog};
 use crate::clock::Clock;
-use crate::domain::caller::{Permission, Standing};
+use crate::domain::caller::{Caller, Permission, Standing};
 use crate::domain::id::CallerName;
 use crate::keys::LedgerKeys;
 
@@ -47,6 +49,7 @@ pub struct Parts {
     pub cache: Arc<FactsCache>,
     pub clock: Arc<dyn Clock>,
     pub keys: Arc<LedgerKeys>,
+    pub certificates: CertificateCallers,
     /// Whether a credential is needed also while the ledger holds no token.
     pub always: bool,
 }
@@ -54,6 +57,14 @@ pub struct Parts {
 /// Tells who may do what. A handle: cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Gate(Arc<Parts>);
+
+/// What a caller shows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shown<'a> {
+    /// What came as `authorization`; empty if it cannot be read.
+    pub bearer: Option<&'a [u8]>,
+    pub certificate: Option<&'a Certificate>,
+}
 
 /// What a caller wants to do.
 #[derive(Debug, Clone, Copy)]
@@ -65,19 +76,57 @@ pub struct Wish<'a> {
 
 /// Somebody who may do what was asked.
 #[derive(Debug, Clone)]
-pub struct Admitted(Option<Arc<Known>>);
+pub struct Admitted(Option<Who>);
+
+/// Who it is, by what they showed.
+#[derive(Debug, Clone)]
+enum Who {
+    Token(Arc<Known>),
+    Certificate(Arc<Caller>),
+}
+
+impl Who {
+    fn caller(&self) -> &Caller {
+        match self {
+            Self::Token(known) => &known.token.caller,
+            Self::Certificate(caller) => caller,
+        }
+    }
+}
+
+/// As [`Who`], before anybody needs to keep it.
+enum Found<'a> {
+    Token(&'a Arc<Known>),
+    Certificate(Arc<Caller>),
+}
+
+impl Found<'_> {
+    fn caller(&self) -> &Caller {
+        match self {
+            Self::Token(known) => &known.token.caller,
+            Self::Certificate(caller) => caller,
+        }
+    }
+
+    fn keep(self) -> Who {
+        match self {
+            Self::Token(known) => Who::Token(Arc::clone(known)),
+            Self::Certificate(caller) => Who::Certificate(caller),
+        }
+    }
+}
 
 impl Admitted {
     /// Who it is; `None`: nobody had to say.
     pub fn name(&self) -> Option<&CallerName> {
-        self.0.as_ref().map(|known| &known.token.caller.name)
+        self.0.as_ref().map(|who| &who.caller().name)
     }
 
     /// Whether this caller may know of a business.
     pub fn sees(&self, business: &str) -> bool {
         match &self.0 {
             None => true,
-            Some(known) => known.token.caller.businesses.include(business),
+            Some(who) => who.caller().businesses.include(business),
         }
     }
 }
@@ -94,25 +143,25 @@ impl Gate {
 
     /// Whether whoever shows this may do this, as far as memory tells. Waits for nobody and allocates
     /// nothing: it is part of every check.
-    pub fn admit(&self, shown: Option<&[u8]>, wish: Wish<'_>) -> Result<(), Refusal> {
+    pub fn admit(&self, shown: Shown<'_>, wish: Wish<'_>) -> Result<(), Refusal> {
         self.require_lease()?;
         self.judge(shown, wish, |_| ())
     }
 
     /// As [`Gate::admit`], and who it is.
-    pub fn admit_known(&self, shown: Option<&[u8]>, wish: Wish<'_>) -> Result<Admitted, Refusal> {
+    pub fn admit_known(&self, shown: Shown<'_>, wish: Wish<'_>) -> Result<Admitted, Refusal> {
         self.require_lease()?;
-        self.judge(shown, wish, |known| Admitted(known.map(Arc::clone)))
+        self.judge(shown, wish, |found| Admitted(found.map(Found::keep)))
     }
 
     /// As [`Gate::admit_known`], without a lease: what may not wait is judged by what the ledger says now.
     pub async fn admit_reading_through(
         &self,
-        shown: Option<&[u8]>,
+        shown: Shown<'_>,
         wish: Wish<'_>,
     ) -> Result<Admitted, Refusal> {
         self.read_through(wish.permission).await?;
-        self.judge(shown, wish, |known| Admitted(known.map(Arc::clone)))
+        self.judge(shown, wish, |found| Admitted(found.map(Found::keep)))
     }
 
     /// Before the tokens are looked at: an instance that was paused between the two, the other way round,
@@ -144,31 +193,41 @@ impl Gate {
     /// Finds who calls, and judges. `admitted` is given nobody where nobody needs a credential.
     fn judge<T>(
         &self,
-        shown: Option<&[u8]>,
+        shown: Shown<'_>,
         wish: Wish<'_>,
-        admitted: impl FnOnce(Option<&Arc<Known>>) -> T,
+        admitted: impl FnOnce(Option<Found<'_>>) -> T,
     ) -> Result<T, Refusal> {
         self.0.catalog.with_callers(|callers| {
             if callers.is_empty() && !self.0.always {
                 return Ok(admitted(None));
             }
-            let known = self.identify(callers, shown.ok_or(Refusal::Unauthenticated)?);
-            let known = known.ok_or(Refusal::Unauthenticated)?;
-            let caller = &known.token.caller;
+            let found = self.identify(callers, shown);
+            let found = found.ok_or(Refusal::Unauthenticated)?;
+            let caller = found.caller();
             let may = match wish.business {
                 Some(business) => caller.may(wish.permission, business),
                 None => caller.permissions.has(wish.permission),
             };
             match may {
-                true => Ok(admitted(Some(known))),
+                true => Ok(admitted(Some(found))),
                 false => Err(Refusal::Forbidden),
             }
         })
     }
 
-    /// Whose credential this is, if it is a good one. A kind of credential that is yet to come is told by
-    /// its form here.
-    fn identify<'a>(&self, callers: &'a Callers, shown: &[u8]) -> Option<&'a Arc<Known>> {
+    /// Whose credential this is, if it is a good one. Who shows a token is judged by it, and a bad one is
+    /// not made good by a certificate. A kind of credential that is yet to come is told by its form here.
+    fn identify<'a>(&self, callers: &'a Callers, shown: Shown<'_>) -> Option<Found<'a>> {
+        match shown.bearer {
+            Some(bearer) => self.known(callers, bearer).map(Found::Token),
+            None => {
+                let caller = self.0.certificates.find(shown.certificate?);
+                caller.map(Found::Certificate)
+            }
+        }
+    }
+
+    fn known<'a>(&self, callers: &'a Callers, shown: &[u8]) -> Option<&'a Arc<Known>> {
         let prefix = token::prefix_of(shown)?;
         let Some(known) = callers.find(&prefix) else {
             // As much work as for a known prefix, so that time does not tell which there are.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::problem::{Error, Origins, Problem, place};
 use super::value::Value;
-use super::{ByteSize, Config, Listen};
+use super::{Authentication, ByteSize, Config, Listen};
 
 impl Config {
     /// Whether the settings fit together, for a configuration that was not loaded but written by
@@ -77,6 +77,7 @@ impl Config {
             ("tls_key", self.tls_key.is_some()),
             ("tls_client_ca", self.tls_client_ca.is_some()),
             ("tls_client_crl", self.tls_client_crl.is_some()),
+            ("tls_callers", self.tls_callers.is_some()),
         ];
         let is_given = move |name| given.contains(&(name, true));
         let needs = [
@@ -84,6 +85,7 @@ impl Config {
             ("tls_key", "tls_certificate"),
             ("tls_client_ca", "tls_certificate"),
             ("tls_client_crl", "tls_client_ca"),
+            ("tls_callers", "tls_client_ca"),
         ];
         let mut found = Vec::new();
         for (name, other) in needs {
@@ -91,6 +93,15 @@ impl Config {
                 let name = place(name, origins);
                 found.push(format!("{name} is set, which needs `{other}` as well"));
             }
+        }
+        if self.authentication == Some(Authentication::Off) && is_given("tls_callers") {
+            let (off, callers) = (
+                place("authentication", origins),
+                place("tls_callers", origins),
+            );
+            found.push(format!(
+                "{off} is `off`, while {callers} says who may call: remove one"
+            ));
         }
         if matches!(self.listen, Listen::Unix(_)) && is_given("tls_certificate") {
             let (listen, certificate) =
@@ -233,6 +244,7 @@ mod tests {
             ("tls_key", "tls_certificate"),
             ("tls_client_ca", "tls_certificate"),
             ("tls_client_crl", "tls_client_ca"),
+            ("tls_callers", "tls_client_ca"),
         ] {
             let refused = refusal([(name, "file.pem")]).unwrap();
             let flag = name.replace('_', "-");

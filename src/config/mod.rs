@@ -96,6 +96,9 @@ settings! {
         /// PEM file with the revocation lists of those CAs. Once set, a client is refused also if there is
         /// no list of its CA in it, or only one that has expired.
         tls_client_crl: Option<PathBuf> = unset("/etc/consentgate/clients.crl"),
+        /// TOML file that says who is known by which name in a client's certificate, and what each may do.
+        /// Once set, every call needs a token or such a certificate.
+        tls_callers: Option<PathBuf> = unset("/etc/consentgate/callers.toml"),
     }
 
     "Example" {
@@ -273,6 +276,9 @@ impl Config {
 
     /// Whether callers need a credential also while the ledger holds no token.
     pub fn always_authenticates(&self) -> bool {
+        if self.tls_callers.is_some() {
+            return true;
+        }
         match self.authentication {
             Some(Authentication::Required) => true,
             Some(Authentication::Off) => false,
@@ -376,6 +382,11 @@ mod tests {
             ..Config::default()
         };
         assert!(encrypted.always_authenticates() && !encrypted.is_exposed());
+        let known = Config {
+            tls_callers: Some("callers.toml".into()),
+            ..Config::default()
+        };
+        assert!(known.always_authenticates());
     }
 
     #[test]

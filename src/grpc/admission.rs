@@ -6,14 +6,14 @@
 use http::header::AUTHORIZATION;
 use tokio_stream::{Stream, StreamExt};
 use tonic::metadata::MetadataMap;
-use tonic::{Request, Status};
+use tonic::{Extensions, Request, Status};
 use zeroize::Zeroizing;
 
 use super::layer::{self, deadline};
 use super::proto::StreamCheckConsentRequest;
 use super::proto::stream_check_consent_request::Payload;
 use super::status;
-use crate::auth::{self, Admitted, Gate, Refusal, Wish};
+use crate::auth::{self, Admitted, Certificate, Gate, Refusal, Shown, Wish};
 use crate::consents;
 use crate::domain::caller::Permission;
 
@@ -24,7 +24,7 @@ pub(super) async fn admit<T: Sync>(
     permission: Permission,
     business: &str,
 ) -> Result<(), Status> {
-    let shown = credential(request.metadata());
+    let shown = shown(request.metadata(), request.extensions());
     let business = Some(business);
     let wish = Wish {
         permission,
@@ -44,7 +44,7 @@ pub(super) async fn admit_known<T: Sync>(
     permission: Permission,
     business: Option<&str>,
 ) -> Result<Admitted, Status> {
-    let shown = credential(request.metadata());
+    let shown = shown(request.metadata(), request.extensions());
     let wish = Wish {
         permission,
         business,
@@ -60,13 +60,22 @@ async fn read_through<T: Sync>(
     request: &Request<T>,
     wish: Wish<'_>,
 ) -> Result<Admitted, Status> {
-    let admitted = gate.admit_reading_through(credential(request.metadata()), wish);
+    let shown = shown(request.metadata(), request.extensions());
+    let admitted = gate.admit_reading_through(shown, wish);
     layer::read(deadline(request), async { admitted.await.map_err(of) }).await
 }
 
-fn credential(metadata: &MetadataMap) -> Option<&[u8]> {
-    let values = metadata.as_ref().get_all(AUTHORIZATION).iter();
-    auth::bearer(values.map(http::HeaderValue::as_bytes))
+/// What the caller shows. An `authorization` that cannot be read is a bad credential, not none.
+fn shown<'a>(metadata: &'a MetadataMap, extensions: &'a Extensions) -> Shown<'a> {
+    let mut values = metadata.as_ref().get_all(AUTHORIZATION).iter().peekable();
+    let bearer = values.peek().is_some().then(|| {
+        let bearer = auth::bearer(values.map(http::HeaderValue::as_bytes));
+        bearer.unwrap_or_default()
+    });
+    Shown {
+        bearer,
+        certificate: extensions.get(),
+    }
 }
 
 fn of(refusal: Refusal) -> Status {
@@ -82,20 +91,26 @@ fn of(refusal: Refusal) -> Status {
 #[derive(Debug)]
 pub(super) struct Pass {
     gate: Gate,
-    shown: Option<Zeroizing<Vec<u8>>>,
+    bearer: Option<Zeroizing<Vec<u8>>>,
+    certificate: Option<Certificate>,
 }
 
 impl Pass {
-    pub(super) fn of(gate: &Gate, metadata: &MetadataMap) -> Self {
+    pub(super) fn of<T>(gate: &Gate, request: &Request<T>) -> Self {
+        let shown = shown(request.metadata(), request.extensions());
         Self {
             gate: gate.clone(),
-            shown: credential(metadata).map(|shown| Zeroizing::new(shown.to_vec())),
+            bearer: shown.bearer.map(|shown| Zeroizing::new(shown.to_vec())),
+            certificate: shown.certificate.cloned(),
         }
     }
 
     /// `None`: before the business is named.
     pub(super) fn admits(&self, business: Option<&str>) -> Result<(), Status> {
-        let shown = self.shown.as_ref().map(|shown| shown.as_slice());
+        let shown = Shown {
+            bearer: self.bearer.as_ref().map(|shown| shown.as_slice()),
+            certificate: self.certificate.as_ref(),
+        };
         let wish = Wish {
             permission: Permission::Check,
             business,

@@ -95,7 +95,7 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<Streaming<proto::StreamCheckConsentRequest>>,
     ) -> Answer<Self::StreamCheckConsentStream> {
-        let pass = Pass::of(&self.gate, request.metadata());
+        let pass = Pass::of(&self.gate, &request);
         pass.admits(None)?;
         let deadline = deadline(&request);
         let requests = pass.over(request.into_inner());

@@ -21,6 +21,7 @@ use tonic::transport::server::Connected;
 
 use super::socket::{BoxedWire, Socket, Wire};
 use super::tls::Tls;
+use crate::auth::Certificate;
 use crate::telemetry::Seldom;
 
 /// How long to rest when no connection can be accepted: until then perhaps one has closed.
@@ -80,15 +81,16 @@ impl Connections {
             }
             return None;
         };
-        let stage = match &self.tls {
-            None => Stage::Open(wire),
+        let (stage, certificate) = match &self.tls {
+            None => (Stage::Open(wire), Certificate::default()),
             Some(tls) => {
                 let accept = Box::new(tls.acceptor().accept(wire));
-                Stage::Handshake(accept, Arc::clone(tls))
+                (Stage::Handshake(accept, Arc::clone(tls)), tls.expected())
             }
         };
         Some(Connection {
             stage,
+            certificate,
             opening: Some(Opening {
                 missing: PREFACE,
                 limit: Box::pin(tokio::time::sleep(HANDSHAKE)),
@@ -147,6 +149,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 #[derive(Debug)]
 pub(super) struct Connection {
     stage: Stage,
+    certificate: Certificate,
     /// Until its preface has come.
     opening: Option<Opening>,
     _place: OwnedSemaphorePermit,
@@ -191,7 +194,15 @@ impl Connection {
     ) -> Poll<io::Result<Pin<&mut (dyn Wire + 'static)>>> {
         if let Stage::Handshake(accept, tls) = &mut self.stage {
             let done = match Pin::new(accept.as_mut()).poll(context) {
-                Poll::Ready(done) => done.inspect_err(|error| tls.failed(error)),
+                Poll::Ready(Ok(stream)) => {
+                    let (_, session) = stream.get_ref();
+                    tls.shown(&self.certificate, session.peer_certificates());
+                    Ok(stream)
+                }
+                Poll::Ready(Err(error)) => {
+                    tls.failed(&error);
+                    Err(error)
+                }
                 Poll::Pending => {
                     let opening = self.opening.as_mut();
                     if !opening.is_some_and(|opening| opening.is_over(context)) {
@@ -216,9 +227,11 @@ impl Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = ();
+    type ConnectInfo = Certificate;
 
-    fn connect_info(&self) -> Self::ConnectInfo {}
+    fn connect_info(&self) -> Certificate {
+        self.certificate.clone()
+    }
 }
 
 impl AsyncRead for Connection {

@@ -153,6 +153,7 @@ impl Server {
             cache: Arc::clone(&cache),
             clock: Arc::clone(&clock),
             keys: Arc::clone(&keys),
+            certificates: tls.as_ref().map(|tls| tls.callers()).unwrap_or_default(),
             always: config.always_authenticates(),
         });
         let writes = TaskTracker::new();

@@ -1,12 +1,13 @@
 //! TLS of the listener: reading its files, and reading them again when they change.
 //!
-//! A connection keeps what it began with; the next handshake gets what is there now. A file that is not
-//! usable stops the start, and later changes nothing. Who a certificate belongs to is not asked here.
+//! The next handshake gets what is there now, and a call on a connection from before is judged by it, too.
+//! A file that is not usable stops the start, and later changes nothing. Who may do what is not asked here.
 
 use std::fs::{self, File, Metadata};
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,19 +15,25 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime,
 };
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, version};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use crate::auth::{Certificate, CertificateCallers, Name, ReadCallers};
 use crate::config::Config;
 use crate::telemetry::Seldom;
 
 /// How often the files are looked at.
 const PERIOD: Duration = Duration::from_secs(2);
+
+/// After how many looks at the files the certificates of open connections are looked at again: a minute, by
+/// which a connection outlives its certificate at most.
+const LOOKS: u64 = 30;
 
 /// No file of TLS is larger: a list of a hundred thousand revoked certificates has 4 MB.
 const LARGEST: u64 = 64 << 20;
@@ -153,11 +160,53 @@ struct Files {
     key: Named,
     client_ca: Option<Named>,
     client_crl: Option<Named>,
+    callers: Option<Named>,
 }
 
+/// What the files were: those of the server, those by which clients are verified, that of the callers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Stamps {
+    server: [Option<Stamp>; 2],
+    clients: [Option<Stamp>; 2],
+    callers: Option<Stamp>,
+}
+
+type Verifier = Arc<dyn ClientCertVerifier>;
+
 /// What new handshakes begin with.
+#[derive(Clone)]
 struct Current {
+    key: Arc<CertifiedKey>,
+    verifier: Option<Verifier>,
     config: Arc<ServerConfig>,
+}
+
+impl Current {
+    fn new(key: Arc<CertifiedKey>, verifier: Option<Verifier>) -> Self {
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+            .expect("the provider has suites for both");
+        let config = match &verifier {
+            Some(verifier) => config.with_client_cert_verifier(Arc::clone(verifier)),
+            None => config.with_no_client_auth(),
+        };
+        let certificate = SingleCertAndKey::from(Arc::clone(&key));
+        let mut config = config.with_cert_resolver(Arc::new(certificate));
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        // A resumed session would not have its certificate looked at again. Connections live long here: it
+        // would save next to nothing.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Self {
+            key,
+            verifier,
+            config: Arc::new(config),
+        }
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
 }
 
 impl Files {
@@ -171,49 +220,37 @@ impl Files {
             key: named("tls_key", &config.tls_key)?,
             client_ca: named("tls_client_ca", &config.tls_client_ca),
             client_crl: named("tls_client_crl", &config.tls_client_crl),
+            callers: named("tls_callers", &config.tls_callers),
         })
     }
 
-    fn stamps(&self) -> [Option<Stamp>; 4] {
+    fn stamps(&self) -> Stamps {
         let stamp = |file: &Option<Named>| file.as_ref().and_then(Named::stamp);
-        [
-            self.certificate.stamp(),
-            self.key.stamp(),
-            stamp(&self.client_ca),
-            stamp(&self.client_crl),
-        ]
+        Stamps {
+            server: [self.certificate.stamp(), self.key.stamp()],
+            clients: [stamp(&self.client_ca), stamp(&self.client_crl)],
+            callers: stamp(&self.callers),
+        }
     }
 
-    fn load(&self) -> Result<Current, TlsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+    fn server(&self) -> Result<Arc<CertifiedKey>, TlsError> {
         let chain = self.certificate.items("certificate")?;
         let key = self.key.key()?;
-        let clients = self.clients(&provider)?;
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&version::TLS13, &version::TLS12])
-            .map_err(|error| self.certificate.fault(error))?;
-        let config = match clients {
-            Some(verifier) => config.with_client_cert_verifier(verifier),
-            None => config.with_no_client_auth(),
-        };
         // It finds out, too, whether the key is the certificate's.
-        let mut config = config
-            .with_single_cert(chain, key)
-            .map_err(|error| self.key.fault(error))?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        // A resumed session would not have its certificate looked at again. Connections live long here: it
-        // would save next to nothing.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        Ok(Current {
-            config: Arc::new(config),
-        })
+        let key = CertifiedKey::from_der(chain, key, &provider());
+        key.map(Arc::new).map_err(|error| self.key.fault(error))
     }
 
-    fn clients(
-        &self,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    fn callers(&self) -> Result<ReadCallers, TlsError> {
+        let Some(file) = &self.callers else {
+            return Ok(ReadCallers::default());
+        };
+        let bytes = file.read(file.open()?)?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| file.fault(error))?;
+        ReadCallers::read(text).map_err(|error| file.fault(error))
+    }
+
+    fn clients(&self) -> Result<Option<Verifier>, TlsError> {
         let Some(file) = &self.client_ca else {
             return Ok(None);
         };
@@ -221,8 +258,8 @@ impl Files {
         for certificate in file.items::<CertificateDer<'_>>("certificate")? {
             roots.add(certificate).map_err(|error| file.fault(error))?;
         }
-        let (roots, provider) = (Arc::new(roots), Arc::clone(provider));
-        let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+        let roots = Arc::new(roots);
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
         if let Some(file) = &self.client_crl {
             let lists = file.items::<CertificateRevocationListDer<'_>>("revocation list")?;
             verifier = verifier.with_crls(lists).enforce_revocation_expiration();
@@ -237,8 +274,11 @@ impl Files {
 pub(super) struct Tls {
     files: Files,
     current: ArcSwap<Current>,
-    /// What the files were when `current` was read.
-    seen: Mutex<[Option<Stamp>; 4]>,
+    callers: CertificateCallers,
+    /// What the files were when they were read last.
+    seen: Mutex<Stamps>,
+    /// Goes on whenever a certificate may no longer be good that was.
+    age: AtomicU64,
     failing: Mutex<Seldom>,
 }
 
@@ -256,18 +296,78 @@ impl Tls {
         let Some(files) = Files::of(config) else {
             return Ok(None);
         };
-        let (files, seen, loaded) = read(files).await;
-        Ok(Some(Arc::new(Self {
-            files,
-            current: ArcSwap::from_pointee(loaded?),
-            seen: Mutex::new(seen),
-            failing: Mutex::default(),
-        })))
+        blocking(move || {
+            // First what the files are: whoever changes one meanwhile has it read again.
+            let seen = files.stamps();
+            let current = Current::new(files.server()?, files.clients()?);
+            let callers = CertificateCallers::default();
+            callers.replace(files.callers()?);
+            Ok(Some(Arc::new(Self {
+                files,
+                current: ArcSwap::from_pointee(current),
+                callers,
+                seen: Mutex::new(seen),
+                age: AtomicU64::new(1),
+                failing: Mutex::default(),
+            })))
+        })
+        .await
     }
 
     /// For one new connection.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         Arc::clone(&self.current.load().config).into()
+    }
+
+    /// Whom certificates belong to.
+    pub(super) fn callers(&self) -> CertificateCallers {
+        self.callers.clone()
+    }
+
+    /// What a connection will show.
+    pub(super) fn expected(&self) -> Certificate {
+        match self.files.client_ca {
+            Some(_) => Certificate::expected(),
+            None => Certificate::default(),
+        }
+    }
+
+    /// Keeps what a handshake was shown.
+    pub(super) fn shown(
+        self: &Arc<Self>,
+        certificate: &Certificate,
+        chain: Option<&[CertificateDer<'static>]>,
+    ) {
+        let Some((own, between)) = chain.and_then(<[_]>::split_first) else {
+            return;
+        };
+        let (tls, own, between) = (Arc::clone(self), own.clone(), between.to_vec());
+        let judged = AtomicU64::new(0);
+        let names = names(&own);
+        certificate.shows(names, move || tls.is_good(&own, &between, &judged));
+    }
+
+    /// Whether a certificate is good that was when its connection began. `judged` is when that was found
+    /// out last, and what came of it.
+    fn is_good(
+        &self,
+        own: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        judged: &AtomicU64,
+    ) -> bool {
+        // Before the verifier is looked up: a newer one has a newer age.
+        let age = self.age.load(Ordering::Acquire);
+        let before = judged.load(Ordering::Relaxed);
+        if before >> 1 == age {
+            return before & 1 == 1;
+        }
+        let current = self.current.load();
+        let good = current.verifier.as_ref().is_some_and(|verifier| {
+            let found = verifier.verify_client_cert(own, between, UnixTime::now());
+            found.is_ok()
+        });
+        judged.store(age << 1 | u64::from(good), Ordering::Relaxed);
+        good
     }
 
     /// Says, seldom, that a handshake failed: anybody can make it happen as often as they like.
@@ -280,48 +380,82 @@ impl Tls {
 
     /// Reads the files again whenever they change, until told to stop.
     pub(super) async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        let mut looks = 0;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(PERIOD) => self.look().await,
+                () = tokio::time::sleep(PERIOD) => {}
+            }
+            let tls = Arc::clone(&self);
+            blocking(move || tls.look()).await;
+            looks += 1;
+            if looks % LOOKS == 0 {
+                self.age.fetch_add(1, Ordering::Release);
             }
         }
     }
 
-    async fn look(&self) {
-        let files = self.files.clone();
-        let looked = tokio::task::spawn_blocking(move || files.stamps()).await;
-        let changed = |now: &[Option<Stamp>; 4]| *now != *self.seen();
-        if !looked.as_ref().is_ok_and(changed) {
-            return;
+    /// What is not usable is said once, and read again when it has changed again. One bad file keeps none
+    /// of the others from being taken.
+    fn look(&self) {
+        let now = self.files.stamps();
+        let before = std::mem::replace(&mut *self.seen(), now.clone());
+        let current = self.current.load_full();
+        if now.server != before.server {
+            said("certificate and key", self.files.server(), |key| {
+                self.current
+                    .store(Arc::new(Current::new(key, current.verifier.clone())));
+            });
         }
-        let (_, seen, loaded) = read(self.files.clone()).await;
-        // Also of what is not usable: it is said once, and read again when it has changed again.
-        *self.seen() = seen;
-        match loaded {
-            Ok(current) => {
-                self.current.store(Arc::new(current));
-                tracing::info!("the files of TLS changed: new connections begin with the new ones");
-            }
-            Err(error) => tracing::error!(
-                %error,
-                "a file of TLS changed and is not usable: new connections begin with the old ones"
-            ),
+        let current = self.current.load_full();
+        if now.clients != before.clients {
+            said(
+                "client CA and revocation lists",
+                self.files.clients(),
+                |verifier| {
+                    let key = Arc::clone(&current.key);
+                    self.current.store(Arc::new(Current::new(key, verifier)));
+                    self.age.fetch_add(1, Ordering::Release);
+                },
+            );
+        }
+        if now.callers != before.callers {
+            said("callers", self.files.callers(), |callers| {
+                self.callers.replace(callers);
+            });
         }
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, [Option<Stamp>; 4]> {
+    fn seen(&self) -> MutexGuard<'_, Stamps> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reads the files, and first what they are: whoever changes one meanwhile has it read again.
-async fn read(files: Files) -> (Files, [Option<Stamp>; 4], Result<Current, TlsError>) {
-    let work = move || {
-        let seen = files.stamps();
-        let loaded = files.load();
-        (files, seen, loaded)
+/// Takes what was read, or says why not.
+fn said<T>(what: &str, read: Result<T, TlsError>, take: impl FnOnce(T)) {
+    match read {
+        Ok(read) => {
+            take(read);
+            tracing::info!(what, "a file of TLS changed: the new one holds");
+        }
+        Err(error) => tracing::error!(
+            what,
+            %error,
+            "a file of TLS changed and is not usable: the old one holds"
+        ),
+    }
+}
+
+/// The names in a certificate by which somebody can be known.
+fn names(certificate: &CertificateDer<'_>) -> Vec<Name> {
+    let Ok(read) = webpki::EndEntityCert::try_from(certificate) else {
+        return Vec::new();
     };
+    let uris = read.valid_uri_names().map(Name::uri);
+    uris.chain(read.valid_dns_names().map(Name::dns)).collect()
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

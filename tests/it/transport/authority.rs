@@ -108,6 +108,10 @@ pub fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())
 }
 
+pub fn uri(name: &str) -> SanType {
+    SanType::URI(name.try_into().unwrap())
+}
+
 /// How a client reaches a gate at `place` that shows a certificate of this authority.
 pub fn dial(place: &str, trusted: &Authority, identity: Option<&Pair>) -> Endpoint {
     let mut tls = ClientTlsConfig::new()

@@ -3,5 +3,6 @@
 //! Every test runs the binary, and has certificates of its own, made when it begins.
 
 mod authority;
+mod callers;
 mod tls;
 mod unix;

@@ -8,7 +8,7 @@ BUF := $(BUF_HOME)/node_modules/.bin/buf
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test lint fmt run model mutants soak twins bench instructions clean
+.PHONY: help test lint fmt run model mutants fuzz soak twins bench instructions clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ fmt: $(BUF) ## Format the Rust code and the contract
 
 mutants: ## Change the domain in small ways, and list what no test notices: hours (installs cargo-mutants into target/)
 	scripts/mutants.sh
+
+SECONDS_EACH ?= 60
+fuzz: ## Fuzz each target for SECONDS_EACH=60; `make test` replays the corpora (needs a C++ compiler)
+	SECONDS_EACH=$(SECONDS_EACH) scripts/fuzz.sh
 
 run: ## Serve the example on the embedded database
 	cargo run --release -- serve --example

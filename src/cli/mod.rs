@@ -15,6 +15,7 @@ mod fields;
 mod json;
 mod keys;
 mod maintain;
+mod memory;
 mod output;
 mod policy;
 mod reasons;
@@ -255,6 +256,9 @@ impl From<Exit> for ExitCode {
 
 /// Runs the command of this process's arguments.
 pub fn run() -> ExitCode {
+    if let Err(error) = memory::keep_private() {
+        output::say(format_args!("core dumps cannot be switched off: {error}"));
+    }
     run_with(std::env::args_os()).into()
 }
 

@@ -302,10 +302,12 @@ impl BusinessKeys {
         cut(context.sign().as_ref())
     }
 
-    /// Encrypts a value for one place: key number, nonce, ciphertext and tag in one.
+    /// Encrypts a text for one place: key number, nonce, ciphertext and tag in one. Its length is filled up
+    /// with zeros, which a text does not end in: how many digits a number has is told by nothing.
     pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Vec<u8> {
         let key = &self.seal[&self.current];
-        let mut sealed = plain.to_vec();
+        let mut sealed = vec![0; plain.len().next_multiple_of(SEALED_BLOCK)];
+        sealed[..plain.len()].copy_from_slice(plain);
         let nonce = key
             .seal_in_place_append_tag(aad(place, self.current), &mut sealed)
             .expect(
@@ -332,11 +334,16 @@ impl BusinessKeys {
         let length = key
             .open_in_place(Nonce::from(nonce), aad(place, number), &mut buffer)
             .map_err(|_| KeyError::DoesNotOpen)?
-            .len();
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last + 1);
         buffer.truncate(length);
         Ok(buffer)
     }
 }
+
+/// Longer than every number: the lengths of what is sealed are multiples of it.
+const SEALED_BLOCK: usize = 64;
 
 fn aad(place: Place<'_>, number: u16) -> Aad<Vec<u8>> {
     let mut bytes = Vec::with_capacity(place.column.len() + place.row.len() + 3);

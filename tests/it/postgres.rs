@@ -4,7 +4,7 @@
 //! server gets one of its own ([`Postgres::own`]). Nothing is downloaded and no installed cluster is touched;
 //! `make test` installs the server programs. Access is by trust, on 127.0.0.1 only: nothing here is worth keeping.
 
-mod programs;
+pub mod programs;
 mod secured;
 mod standby;
 

@@ -222,6 +222,10 @@ impl Ended {
         self.status.signal()
     }
 
+    pub fn dumped_core(&self) -> bool {
+        self.status.core_dumped()
+    }
+
     /// Finds that it refused to start, and that what it said names all of these.
     #[track_caller]
     pub fn refused_with(&self, words: &[&str]) {

@@ -6,6 +6,8 @@
 pub mod cable;
 pub mod collector;
 mod crowding;
+mod dump;
+mod dying;
 pub mod every_call;
 pub mod gate;
 mod killing;

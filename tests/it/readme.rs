@@ -112,6 +112,8 @@ fn every_link_to_a_file_leads_to_one() {
         "README.md",
         "CONTRIBUTING.md",
         "ARCHITECTURE.md",
+        "SECURITY.md",
+        "docs/security.md",
         "examples/acme/README.md",
         "examples/python/README.md",
     ] {

@@ -197,6 +197,10 @@ settings! {
         /// Most recipients of all batches in progress. A further batch is refused with
         /// `RESOURCE_EXHAUSTED`; one alone is always taken.
         max_recipients: u32 = value("100000"),
+        /// Most people that one caller may ask about or record in a second, on each instance, or `off`. A batch is
+        /// as many as it asks about; a larger one is taken, and paid for by waiting. Beyond it calls are refused
+        /// with `RESOURCE_EXHAUSTED`. Opt-outs never are.
+        max_rate: Option<u32> = value("off"),
         /// Time of silence after which a connection is probed, so that dead peers are noticed, or
         /// `off`.
         http2_keepalive_interval: Option<Duration> = value("30s"),

@@ -161,6 +161,22 @@ impl Value for Option<bool> {
     }
 }
 
+impl Value for Option<u32> {
+    const EXPECTED: &'static str = "a whole number from 1 to 4294967295, or `off`";
+    const PLACEHOLDER: &'static str = "COUNT";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "off" => Some(None),
+            count => u32::parse(count).map(Some),
+        }
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(self.map_or_else(|| "off".to_owned(), |count| count.to_string()))
+    }
+}
+
 impl Value for u32 {
     const EXPECTED: &'static str = "a whole number from 1 to 4294967295";
     const PLACEHOLDER: &'static str = "COUNT";

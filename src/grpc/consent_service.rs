@@ -1,16 +1,19 @@
 //! `ConsentService`: what senders, BSP adapters and sign-up forms call.
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
-use super::admission::{Pass, admit, admit_known};
+use super::admission::{Pass, admit_known};
 use super::convert::{answer, check, explain, inbound, report, write};
 use super::layer::{self, deadline};
 use super::proto::{self, consent_service_server};
 use super::shed::Shedding;
 use super::status;
 use super::stream::{self, Answers, Bounded};
+use super::usage::{self, Meter, Usage};
 use crate::auth::Gate;
 use crate::consents::Consents;
 use crate::domain::caller::Permission;
@@ -22,18 +25,49 @@ pub struct ConsentService {
     consents: Consents,
     gate: Gate,
     shedding: Shedding,
+    usage: Usage,
     /// Cancelled when the server ends: streams end then, too.
     stop: CancellationToken,
 }
 
 impl ConsentService {
-    pub fn new(services: &Services, shedding: Shedding, stop: CancellationToken) -> Self {
+    pub fn new(
+        services: &Services,
+        shedding: Shedding,
+        usage: Usage,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             consents: services.consents.clone(),
             gate: services.gate.clone(),
             shedding,
+            usage,
             stop,
         }
+    }
+
+    /// Whoever may do this, and has not used up what it may do in a second.
+    async fn metered<T: Sync>(
+        &self,
+        request: &Request<T>,
+        permission: Permission,
+        business: Option<&str>,
+        people: usize,
+    ) -> Result<(Arc<Meter>, Option<CallerName>), Status> {
+        let admitted = admit_known(&self.gate, request, permission, business).await?;
+        let meter = self.usage.of(&admitted);
+        meter.spend(people)?;
+        Ok((meter, admitted.name().cloned()))
+    }
+
+    /// As [`Self::writer`], of what can only give consent or free somebody to be written to.
+    async fn metered_writer<T: Sync>(
+        &self,
+        request: &Request<T>,
+        business: &str,
+    ) -> Result<Option<CallerName>, Status> {
+        let metered = self.metered(request, Permission::Record, Some(business), 1);
+        Ok(metered.await?.1)
     }
 
     /// Who has something recorded, which is kept with it.
@@ -57,7 +91,9 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::CheckConsentRequest>,
     ) -> Answer<proto::CheckConsentResponse> {
         let business = &request.get_ref().business_id;
-        admit(&self.gate, &request, Permission::Check, business).await?;
+        let (meter, _) = self
+            .metered(&request, Permission::Check, Some(business), 1)
+            .await?;
         let deadline = deadline(&request);
         let (asked, recipient) = check::check(request.into_inner()).map_err(|e| status::of(&e))?;
         let checked = layer::read(deadline, async {
@@ -66,7 +102,9 @@ impl consent_service_server::ConsentService for ConsentService {
                 .await
                 .map_err(|e| status::of(&e))
         });
-        Ok(Response::new(answer::checked(checked.await?)))
+        let checked = checked.await?;
+        meter.saw(1, usage::unknown([&checked.verdict]));
+        Ok(Response::new(answer::checked(checked)))
     }
 
     async fn batch_check_consent(
@@ -74,7 +112,10 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::BatchCheckConsentRequest>,
     ) -> Answer<proto::BatchCheckConsentResponse> {
         let business = &request.get_ref().business_id;
-        admit(&self.gate, &request, Permission::Check, business).await?;
+        let people = request.get_ref().recipients.len().max(1);
+        let (meter, _) = self
+            .metered(&request, Permission::Check, Some(business), people)
+            .await?;
         let deadline = deadline(&request);
         let batch = check::batch(request.into_inner()).map_err(|e| status::of(&e))?;
         let _place = self.shedding.batch(batch.recipients.len())?;
@@ -82,6 +123,7 @@ impl consent_service_server::ConsentService for ConsentService {
             let (addresses, faults) = check::people(check::RECIPIENTS, batch.recipients).await;
             let checked = self.consents.check_many(&batch.asked, &addresses).await;
             let checked = checked.map_err(|e| status::of(&e))?;
+            meter.saw(checked.verdicts.len(), usage::unknown(&checked.verdicts));
             Ok(answer::batch_checked(checked, faults).await)
         });
         Ok(Response::new(checked.await?))
@@ -95,13 +137,14 @@ impl consent_service_server::ConsentService for ConsentService {
         &self,
         request: Request<Streaming<proto::StreamCheckConsentRequest>>,
     ) -> Answer<Self::StreamCheckConsentStream> {
+        let (meter, _) = self.metered(&request, Permission::Check, None, 1).await?;
         let pass = Pass::of(&self.gate, &request);
-        pass.admits(None)?;
         let deadline = deadline(&request);
         let requests = pass.over(request.into_inner());
         let decides = Bounded {
             consents: self.consents.clone(),
             shedding: self.shedding.clone(),
+            meter,
         };
         let answers = stream::answers(decides, requests, deadline, self.stop.clone());
         Ok(Response::new(answers))
@@ -112,7 +155,7 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::RecordConsentRequest>,
     ) -> Answer<proto::RecordConsentResponse> {
         let business = &request.get_ref().business_id;
-        let caller = self.writer(&request, Permission::Record, business).await?;
+        let caller = self.metered_writer(&request, business).await?;
         let deadline = deadline(&request);
         let record = write::record(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.for_caller(caller);
@@ -132,7 +175,7 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::ConfirmConsentRequest>,
     ) -> Answer<proto::ConfirmConsentResponse> {
         let business = &request.get_ref().business_id;
-        let caller = self.writer(&request, Permission::Record, business).await?;
+        let caller = self.metered_writer(&request, business).await?;
         let deadline = deadline(&request);
         let confirm = write::confirm(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.for_caller(caller);
@@ -196,7 +239,7 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::LiftSuppressionRequest>,
     ) -> Answer<proto::LiftSuppressionResponse> {
         let business = &request.get_ref().business_id;
-        let caller = self.writer(&request, Permission::Record, business).await?;
+        let caller = self.metered_writer(&request, business).await?;
         let deadline = deadline(&request);
         let lift = write::lift(request.into_inner()).map_err(|e| status::of(&e))?;
         let consents = self.consents.for_caller(caller);
@@ -286,7 +329,8 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::GetConsentRequest>,
     ) -> Answer<proto::GetConsentResponse> {
         let business = &request.get_ref().business_id;
-        admit(&self.gate, &request, Permission::ReadHistory, business).await?;
+        self.metered(&request, Permission::ReadHistory, Some(business), 1)
+            .await?;
         let deadline = deadline(&request);
         let get = check::get(request.into_inner()).map_err(|e| status::of(&e))?;
         let standings = layer::read(deadline, async {
@@ -303,7 +347,8 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::ListConsentEventsRequest>,
     ) -> Answer<proto::ListConsentEventsResponse> {
         let business = &request.get_ref().business_id;
-        admit(&self.gate, &request, Permission::ReadHistory, business).await?;
+        self.metered(&request, Permission::ReadHistory, Some(business), 1)
+            .await?;
         let deadline = deadline(&request);
         let list = check::list_events(request.into_inner()).map_err(|e| status::of(&e))?;
         layer::read(deadline, async {
@@ -328,7 +373,8 @@ impl consent_service_server::ConsentService for ConsentService {
         request: Request<proto::ExplainConsentRequest>,
     ) -> Answer<proto::ExplainConsentResponse> {
         let business = &request.get_ref().business_id;
-        admit(&self.gate, &request, Permission::ReadHistory, business).await?;
+        self.metered(&request, Permission::ReadHistory, Some(business), 1)
+            .await?;
         let deadline = deadline(&request);
         let asked = check::explain(request.into_inner()).map_err(|e| status::of(&e))?;
         let explained = layer::read(deadline, async {

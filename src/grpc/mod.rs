@@ -16,6 +16,7 @@ pub mod ledger_service;
 mod shed;
 pub mod status;
 mod stream;
+mod usage;
 
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ use proto::catalog_service_server::CatalogServiceServer;
 use proto::consent_service_server::ConsentServiceServer;
 use proto::ledger_service_server::LedgerServiceServer;
 use shed::Shedding;
+use usage::Usage;
 
 pub use health::Health;
 
@@ -87,7 +89,8 @@ pub fn router(
             .max_connection_age_grace(config.shutdown_grace);
     }
     let limit = usize::try_from(config.max_message_size.0).unwrap_or(usize::MAX);
-    let consent = ConsentService::new(services, shedding.clone(), stop.clone());
+    let usage = Usage::new(config, metrics);
+    let consent = ConsentService::new(services, shedding.clone(), usage, stop.clone());
     let consent = ConsentServiceServer::new(consent);
     let consent = consent.max_decoding_message_size(limit);
     server

@@ -250,6 +250,16 @@ pub(super) fn crowded_headers(number: u32) -> HeaderMap {
     headers(&crowded_until(delay(number)))
 }
 
+/// This caller has used more than it may.
+pub fn too_fast(wait: Duration) -> Status {
+    retry(
+        Code::ResourceExhausted,
+        "RATE_LIMITED",
+        "this caller asks for more than it may in a second; nothing was decided or written",
+        wait,
+    )
+}
+
 fn crowded_until(delay: Duration) -> Status {
     retry(
         Code::ResourceExhausted,

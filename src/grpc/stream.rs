@@ -7,6 +7,7 @@
 //! What a chunk's answer is, `consents` decides; how messages read, `convert` knows.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
@@ -18,6 +19,7 @@ use tracing::Instrument;
 use super::convert::{answer, check};
 use super::layer::Deadline;
 use super::shed::{Batch, Shedding};
+use super::usage::{self, Meter};
 use super::{proto, status};
 use crate::consents::check::{Asked, BatchChecked};
 use crate::consents::{Consents, Error};
@@ -49,12 +51,15 @@ pub(super) trait Decides: Send + Sync + 'static {
 pub(super) struct Bounded {
     pub(super) consents: Consents,
     pub(super) shedding: Shedding,
+    /// Of whoever opened the stream.
+    pub(super) meter: Arc<Meter>,
 }
 
 impl Decides for Bounded {
     type Place = Batch;
 
     fn place(&self, recipients: usize) -> Result<Batch, Status> {
+        self.meter.spend(recipients)?;
         self.shedding.batch(recipients)
     }
 
@@ -63,7 +68,10 @@ impl Decides for Bounded {
     }
 
     async fn decide(&self, asked: &Asked, addresses: &[Address]) -> Result<BatchChecked, Error> {
-        self.consents.check_many(asked, addresses).await
+        let checked = self.consents.check_many(asked, addresses).await?;
+        self.meter
+            .saw(checked.verdicts.len(), usage::unknown(&checked.verdicts));
+        Ok(checked)
     }
 }
 

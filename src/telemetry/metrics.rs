@@ -46,6 +46,7 @@ struct Instruments {
     delivery_alarms: Counter<u64>,
     shed: Counter<u64>,
     shed_series: [OnceLock<BoundCounter<u64>>; Shed::COUNT],
+    unknown_people: Counter<u64>,
 }
 
 /// By decision and reason. Bounded by what the domain can answer.
@@ -67,7 +68,7 @@ pub enum LedgerOperation {
 }
 
 impl LedgerOperation {
-    const COUNT: usize = 7;
+    const COUNT: usize = 8;
 
     fn name(self) -> &'static str {
         match self {
@@ -120,10 +121,12 @@ pub enum Shed {
     Cold,
     /// A record waited too long for the database.
     Write,
+    /// A caller used more than it may.
+    Caller,
 }
 
 impl Shed {
-    const COUNT: usize = 7;
+    const COUNT: usize = 8;
 
     pub fn name(self) -> &'static str {
         match self {
@@ -134,6 +137,7 @@ impl Shed {
             Self::Recipients => "recipients",
             Self::Cold => "cold",
             Self::Write => "write",
+            Self::Caller => "caller",
         }
     }
 }
@@ -234,6 +238,7 @@ impl Metrics {
                 "Calls refused to keep the others quick",
             ),
             shed_series: Default::default(),
+            unknown_people: counter(names::UNKNOWN_PEOPLE, "{person}", "Strangers asked about"),
             meter,
         }))
     }
@@ -365,6 +370,15 @@ impl Metrics {
             self.0.shed.bind(&[class])
         });
         series.add(1);
+    }
+
+    /// Counts people whom a caller asked about and of whom no consent is known.
+    pub fn unknown_people(&self, caller: &str, count: u64) {
+        if !self.0.enabled {
+            return;
+        }
+        let caller = KeyValue::new(names::CALLER, caller.to_owned());
+        self.0.unknown_people.add(count, &[caller]);
     }
 
     pub fn load_discarded(&self) {

@@ -24,8 +24,15 @@ pub const OTHER: &str = "_OTHER";
 /// Counter: calls refused because there was more to do than can be done in time, by [`SHED_CLASS`].
 pub const SHED: &str = "consentgate.calls.shed";
 /// Attribute: `batch`, `check`, `record` and `read` waited too long for their turn; `recipients`, a
-/// batch that was too many; `cold` and `write` waited too long for the database.
+/// batch that was too many; `cold` and `write` waited too long for the database; `caller`, one used more
+/// than `max_rate`.
 pub const SHED_CLASS: &str = "consentgate.shed.class";
+
+/// Counter: people who were asked about and of whom no consent is known, by [`CALLER`]. Many at a time are
+/// somebody who tries out numbers.
+pub const UNKNOWN_PEOPLE: &str = "consentgate.checks.unknown";
+/// Attribute: the name of the calling program, as on its token; `anybody` where nobody has to say.
+pub const CALLER: &str = "consentgate.caller";
 
 /// Counter: facts looked up in the cache, by [`CACHE_RESULT`] `hit` or `miss`.
 pub const CACHE_LOOKUPS: &str = "consentgate.cache.lookups";

@@ -24,6 +24,7 @@ mod inbound;
 mod limits;
 mod many;
 mod overload;
+mod rates;
 mod recording_many;
 mod registries;
 mod reported;
@@ -319,6 +320,9 @@ on_both_databases! {
     damage {
         facts_that_do_not_read_are_no_decision,
         a_history_that_does_not_read_is_not_shown_in_part,
+    }
+    rates {
+        a_caller_that_asks_too_fast_is_refused_and_its_opt_outs_are_not,
     }
     walls {
         facts_of_another_business_are_no_decision,

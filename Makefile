@@ -8,7 +8,7 @@ BUF := $(BUF_HOME)/node_modules/.bin/buf
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test lint fmt run model mutants fuzz soak twins bench instructions clean
+.PHONY: help test lint fmt run model mutants fuzz soak twins hostile bench instructions clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ soak: ## Hold the promise under faults for MINUTES=10 (CONSENTGATE_FAULTS_SEED r
 twins: ## See the fault tests fail without each step that they are for (compiles the crate once more)
 	scripts/ensure-postgres.sh
 	cargo test --features weakened --test it faults::twins -- --nocapture --test-threads 1
+
+hostile: ## Send ten times as much as `make test` does to harm the service (a million calls, 10,000 connections)
+	CONSENTGATE_HOSTILE=1 cargo test --test it hostile:: -- --nocapture --test-threads 1
 
 PEOPLE ?= 1000000
 PARTS ?=

@@ -153,10 +153,12 @@ impl Config {
             ("max_wait", self.max_wait),
             ("max_database_wait", self.max_database_wait),
         ];
-        let waits: Vec<_> = waits
+        let waits = waits
             .into_iter()
-            .filter_map(|(name, wait)| Some((name, wait?, MS, Duration::from_mins(1))))
-            .collect();
+            .filter_map(|(name, wait)| Some((name, wait?, MS, Duration::from_mins(1))));
+        let silence = self.max_silence;
+        let silence = silence.map(|wait| ("max_silence", wait, 100 * MS, Duration::from_hours(1)));
+        let waits: Vec<_> = waits.chain(silence).collect();
         let sizes = [
             (
                 "cache_size",
@@ -169,6 +171,12 @@ impl Config {
                 self.max_message_size,
                 ByteSize(64 << 10),
                 ByteSize(1 << 30),
+            ),
+            (
+                "max_request_memory",
+                self.max_request_memory,
+                self.max_message_size,
+                ByteSize(1 << 50),
             ),
             (
                 "max_header_list_size",
@@ -306,7 +314,9 @@ mod tests {
             ("max_wait", "1ms", "61s"),
             ("max_database_wait", "1m", "61s"),
             ("cache_size", "1MiB", "1023KiB"),
-            ("max_message_size", "1GiB", "2GiB"),
+            ("max_message_size", "64MiB", "2GiB"),
+            ("max_request_memory", "4MiB", "4095KiB"),
+            ("max_silence", "100ms", "99ms"),
             ("max_header_list_size", "4KiB", "4095B"),
         ] {
             assert_eq!(refusal([(name, inside)]), None, "{name} {inside}");

@@ -178,6 +178,13 @@ settings! {
         cache_size: ByteSize = value("256MiB"),
         /// Largest message accepted. From 64KiB to 1GiB.
         max_message_size: ByteSize = value("4MiB"),
+        /// Most memory for messages that are still coming in; what is over it is refused with
+        /// `RESOURCE_EXHAUSTED`. The first 4KiB of each do not count, so checks and opt-outs are taken
+        /// always. At least `max_message_size`.
+        max_request_memory: ByteSize = value("64MiB"),
+        /// Longest time that a call may be silent before all of its request is there, or `off`. Then it ends
+        /// with `DEADLINE_EXCEEDED`; of a stream, between any two messages. From 100ms to 1h.
+        max_silence: Option<Duration> = value("1m"),
         /// Largest list of metadata accepted with a call. From 4KiB to 1MiB.
         max_header_list_size: ByteSize = value("16KiB"),
         /// Most connections at a time. Further ones are closed at once. Keep it well below the number

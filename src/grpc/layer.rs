@@ -23,6 +23,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument;
 
+use super::patience::Patience;
 use super::shed::{Class, Shedding};
 use super::status;
 use crate::clock::Clock;
@@ -204,6 +205,7 @@ pub struct Shared {
     pub stop: CancellationToken,
     /// Bytes.
     pub max_message_size: u64,
+    pub patience: Patience,
 }
 
 impl<S> Layer<S> for CallLayer {
@@ -267,6 +269,8 @@ where
         if endless {
             let stop = shared.stop.clone();
             request = request.map(|body| Body::new(Until::new(body, stop)));
+        } else {
+            request = shared.patience.with(request);
         }
         let span = shared.rpcs.span(method, request.headers(), started);
         let mut observed = Observed {

@@ -13,6 +13,7 @@ mod front;
 mod health;
 pub mod layer;
 pub mod ledger_service;
+mod patience;
 mod shed;
 pub mod status;
 mod stream;
@@ -38,6 +39,7 @@ use consent_service::ConsentService;
 use front::FrontLayer;
 use layer::{CallLayer, Shared};
 use ledger_service::LedgerService;
+use patience::Patience;
 use proto::catalog_service_server::CatalogServiceServer;
 use proto::consent_service_server::ConsentServiceServer;
 use proto::ledger_service_server::LedgerServiceServer;
@@ -53,6 +55,11 @@ const CALL_WINDOW: u32 = 256 << 10;
 /// The same for all calls of a connection. Were it no larger than the window of one call, which is
 /// the transport's default, one stream that is not read would stop all other calls beside it.
 const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// How many calls a connection may make us reset by breaking the protocol, before it is closed. Each costs
+/// work that its caller does not wait for. The transport below has such a limit, and tonic takes it away
+/// unless it is told.
+const MOST_FAULTS: usize = 1024;
 
 /// What answers, and who lets callers in.
 #[derive(Debug)]
@@ -79,6 +86,7 @@ pub fn router(
     let shedding = Shedding::new(config, &rpcs, metrics);
     let mut server = Server::builder()
         .max_concurrent_streams(config.max_concurrent_streams)
+        .http2_max_local_error_reset_streams(Some(MOST_FAULTS))
         .initial_stream_window_size(CALL_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_max_header_list_size(u32_of(config.max_header_list_size.0))
@@ -101,6 +109,7 @@ pub fn router(
             writes: writes.clone(),
             stop: stop.clone(),
             max_message_size: config.max_message_size.0,
+            patience: Patience::new(config.max_silence, config.max_request_memory.0),
         }))
         .layer(FrontLayer(consent))
         .add_routes(routes(config, services))

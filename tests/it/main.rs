@@ -20,6 +20,7 @@ mod consents;
 mod decisions;
 mod faults;
 mod harness;
+mod hostile;
 mod keywords;
 mod ledger;
 mod migrations;

@@ -1,0 +1,145 @@
+//! Calls in floods: opened and reset, opened and ended, never read; and connections that do nothing.
+
+use std::time::Duration;
+
+use super::wire::{
+    END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, Wire, frame, head,
+};
+use super::{memory, unharmed};
+use crate::process::Place;
+use crate::process::people::{person, question};
+
+/// `make hostile` has more of everything.
+fn times() -> u32 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long a test runs, which `make hostile` says"
+    )]
+    let more = std::env::var_os("CONSENTGATE_HOSTILE").is_some();
+    if more { 10 } else { 1 }
+}
+
+#[tokio::test]
+async fn a_flood_of_calls_that_are_reset_at_once_is_cut_off() {
+    let place = Place::sqlite();
+    let gate = place.gate().await;
+    let before = memory(&gate);
+    let mut cut = 0;
+    for _ in 0..10 * times() {
+        let (mut wire, mut sent) = (Wire::open(&gate).await, Vec::new());
+        for number in 0..10_000u32 {
+            let stream = 2 * number + 1;
+            sent.extend(frame(HEADERS, END_HEADERS, stream, &head("CheckConsent")));
+            sent.extend(frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
+        }
+        let pushed = wire.push(&sent, 1, Duration::from_secs(30)).await;
+        gate.check(question(&person(1))).await;
+        cut += usize::from(pushed == 0 || wire.closed_by_now().await);
+    }
+    assert!(cut > 0, "none of the floods was cut off");
+    unharmed(&gate, before, 48 << 10).await;
+    gate.stop().await;
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_tiny_calls_leave_nothing_behind() {
+    let place = Place::sqlite();
+    let gate = place.gate().await;
+    let before = memory(&gate);
+    let mut wire = Wire::open(&gate).await;
+    let flood = async {
+        // As many at a time as a connection may have in progress.
+        for first in (0..100_000 * times()).step_by(500) {
+            let mut sent = Vec::new();
+            for number in first..first + 500 {
+                let flags = END_HEADERS | END_STREAM;
+                sent.extend(frame(HEADERS, flags, 2 * number + 1, &head("CheckConsent")));
+            }
+            wire.send(&sent).await.unwrap();
+            let mut answered = 0;
+            while answered < 500 {
+                let came = wire.next().await.expect("the connection stays");
+                answered += u32::from(came.kind == HEADERS);
+            }
+        }
+    };
+    let others = async {
+        // Others are served while the flood comes.
+        for _ in 0..20 {
+            gate.check(question(&person(1))).await;
+        }
+    };
+    tokio::join!(flood, others);
+    unharmed(&gate, before, 48 << 10).await;
+    gate.stop().await;
+}
+
+#[tokio::test]
+async fn who_has_more_calls_in_progress_than_the_limit_again_and_again_is_sent_away() {
+    let place = Place::sqlite();
+    let gate = place.gate().await;
+    let before = memory(&gate);
+    let (mut wire, mut sent) = (Wire::open(&gate).await, Vec::new());
+    for number in 0..10_000u32 {
+        sent.extend(frame(
+            HEADERS,
+            END_HEADERS,
+            2 * number + 1,
+            &head("CheckConsent"),
+        ));
+    }
+    // It may be closed before all is sent.
+    wire.send(&sent).await.ok();
+    let mut refused = 0;
+    while let Some(came) = wire.next().await {
+        refused += u32::from(came.kind == RST_STREAM);
+    }
+    assert!(
+        (1..=1_100).contains(&refused),
+        "{refused} were refused one by one"
+    );
+    unharmed(&gate, before, 48 << 10).await;
+    gate.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_and_never_reads_the_answers_is_read_no_further() {
+    let place = Place::sqlite();
+    let gate = place.gate().await;
+    let before = memory(&gate);
+    let mut wire = Wire::open(&gate).await;
+    for flood in [
+        frame(PING, 0, 0, &[1; 8]).repeat(4_000),
+        frame(SETTINGS, 0, 0, &[]).repeat(4_000),
+    ] {
+        let taken = wire.push(&flood, 4_000, Duration::from_secs(5)).await;
+        assert!(taken < 4_000, "all of it was taken");
+        gate.check(question(&person(1))).await;
+    }
+    unharmed(&gate, before, 32 << 10).await;
+    gate.stop().await;
+}
+
+#[tokio::test]
+async fn thousands_of_idle_connections_cost_little_and_delay_nobody() {
+    let place = Place::sqlite();
+    // As many as both processes may open, and no more than ten thousand.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let most = limit.current.unwrap_or(u64::MAX).saturating_sub(400) / 2;
+    let most = u32::try_from(most.min(if times() > 1 { 10_000 } else { 3_000 })).unwrap();
+    let arguments = ["--max-connections", &(most + 50).to_string()];
+    let gate = crate::process::gate::Gate::start(place.serve(&arguments)).await;
+    let before = memory(&gate);
+    let mut idle = Vec::new();
+    for _ in 0..most {
+        idle.push(Wire::open(&gate).await);
+    }
+    for wire in &mut idle {
+        // Its settings: it is served.
+        assert!(wire.next().await.is_some());
+    }
+    // Each may cost 24 KiB.
+    unharmed(&gate, before, u64::from(most) * 24 + (8 << 10)).await;
+    assert!(!gate.refuses_connections().await);
+    gate.stop().await;
+}

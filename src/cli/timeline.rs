@@ -5,8 +5,8 @@ use super::table;
 use super::wire::{self, Evident, short_time};
 use super::words::{known, word};
 use crate::grpc::proto::{
-    ConsentEvent, ConsentState, ConsentType, EventKind, ImpliedBasis, IndicationMethod,
-    RegistryResult, SuppressionBasis, WithdrawalMethod,
+    ConsentEvent, ConsentState, ConsentType, ErasureBasis, EventKind, ImpliedBasis,
+    IndicationMethod, RegistryResult, SuppressionBasis, WithdrawalMethod,
 };
 
 /// The events, oldest act first. Acts that were reported late stand where they belong.
@@ -43,6 +43,7 @@ fn act(event: &ConsentEvent, evident: Evident) -> String {
         ("suppression", suppression(event)),
         ("registry", registry(event)),
         ("message", message(event)),
+        ("erased", erasure(event)),
         ("jurisdiction", event.jurisdiction.clone()),
     ];
     rows.extend(evidence(event, evident));
@@ -113,6 +114,18 @@ fn registry(event: &ConsentEvent) -> String {
     };
     let result = word::<RegistryResult>(check.result);
     format!("{} {}: {result}", check.registry, check.list_version)
+}
+
+fn erasure(event: &ConsentEvent) -> String {
+    let Some(erasure) = &event.erasure else {
+        return String::new();
+    };
+    let basis = word::<ErasureBasis>(erasure.basis);
+    let until = erasure.retained_until.as_ref();
+    let until = until.map(|until| format!("evidence kept until {}", short_time(Some(until))));
+    let said = [Some(basis), until, Some(erasure.reason.clone())];
+    let said = said.into_iter().flatten().filter(|text| !text.is_empty());
+    said.collect::<Vec<_>>().join(", ")
 }
 
 /// What was said of the message that the entry came of.

@@ -9,9 +9,10 @@ use data_encoding::HEXLOWER;
 
 use super::json::{Json, Object};
 use crate::grpc::proto::{
-    ConsentEvent, ConsentRecord, ConsentState, ConsentType, Declarations, Effect, EventKind,
-    Evidence, ImpliedBasis, IndicationMethod, NoticeRef, RegistryCheck, RegistryResult,
-    ReportedMessage, Suppression, SuppressionBasis, WithdrawalMethod, WithdrawalScope,
+    ConsentEvent, ConsentRecord, ConsentState, ConsentType, Declarations, Effect, Erasure,
+    ErasureBasis, EventKind, Evidence, ImpliedBasis, IndicationMethod, NoticeRef, RegistryCheck,
+    RegistryResult, ReportedMessage, Suppression, SuppressionBasis, WithdrawalMethod,
+    WithdrawalScope,
 };
 
 /// Whether personal evidence is shown or only which fields of it there are.
@@ -172,6 +173,7 @@ pub(super) fn event(event: &ConsentEvent, evident: Evident) -> Object {
             "reported_message",
             event.reported_message.as_ref().map(reported_message),
         )
+        .maybe("erasure", event.erasure.as_ref().map(erasure))
 }
 
 impl Object {
@@ -251,6 +253,13 @@ fn registry_check(check: &RegistryCheck) -> Object {
         .text("list_version", &check.list_version)
         .word::<RegistryResult>("result", check.result)
         .maybe("checked_at", some_time(check.checked_at.as_ref()))
+}
+
+fn erasure(erasure: &Erasure) -> Object {
+    Object::new()
+        .word::<ErasureBasis>("basis", erasure.basis)
+        .text("reason", &erasure.reason)
+        .maybe("retained_until", some_time(erasure.retained_until.as_ref()))
 }
 
 fn reported_message(message: &ReportedMessage) -> Object {

@@ -55,6 +55,7 @@ words! {
     ConsentType "CONSENT_TYPE_",
     Decision "DECISION_",
     Effect "EFFECT_",
+    ErasureBasis "ERASURE_BASIS_",
     EventKind "EVENT_KIND_",
     ImpliedBasis "IMPLIED_BASIS_",
     IndicationMethod "INDICATION_METHOD_",

@@ -518,7 +518,8 @@ fn holds_for(event: &Event, own: &Facts, other: &Found) -> bool {
         | Act::SuppressionLifted(_)
         | Act::RegistryChecked(_)
         | Act::ConsentRequested(_)
-        | Act::ConsentRequestDeferred(_) => true,
+        | Act::ConsentRequestDeferred(_)
+        | Act::Erased(_) => true,
         Act::ConsentGiven(_) | Act::ConsentConfirmed(_) => {
             let linked = own
                 .linked()

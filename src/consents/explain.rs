@@ -168,6 +168,7 @@ fn refers_to(act: &Act) -> Vec<EventId> {
         | Act::Linked(_)
         | Act::IdentityChanged(_)
         | Act::DeliveryFailed(_)
-        | Act::Reached(_) => Vec::new(),
+        | Act::Reached(_)
+        | Act::Erased(_) => Vec::new(),
     }
 }

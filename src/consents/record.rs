@@ -394,7 +394,8 @@ pub(super) fn stored_records(
                 | Act::Linked(_)
                 | Act::IdentityChanged(_)
                 | Act::DeliveryFailed(_)
-                | Act::Reached(_) => (None, Effect::Applied),
+                | Act::Reached(_)
+                | Act::Erased(_) => (None, Effect::Applied),
             };
             let stands = standing(
                 facts,

@@ -9,11 +9,12 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
 use super::address::Spelling;
-use super::facts::{Ask, Consulted, Grant, Restricted, Suppressed};
+use super::facts::{Ask, Consulted, Grant, Mark, Restricted, Suppressed};
 use super::id::{
     BusinessId, CallerName, EventId, ImportBatchId, JurisdictionCode, NoticeRef, PurposeKey,
     RegistryName, SenderId, SubjectId,
 };
+pub use super::retention::Erasure;
 use super::time::Timestamp;
 use super::vocabulary::{
     AddressKind, ConsentType, EvidenceFields, FailureKind, ImpliedBasis, IndicationMethod,
@@ -81,6 +82,8 @@ pub enum Act {
     DeliveryFailed(Failure),
     /// The address answered after deliveries had failed.
     Reached(Reached),
+    /// The person's data were erased: no earlier consent counts any more, and every restriction does.
+    Erased(Erasure),
 }
 
 /// What was consented to, and what proves it.
@@ -317,6 +320,9 @@ pub struct Inherited {
     /// Only listings: an answer that a number is not listed is about that number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub registries: Vec<Consulted>,
+    /// When the person's data were erased, by each clock.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub erasures: Vec<Mark>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -423,9 +429,9 @@ impl Act {
     /// Whether it can only take permission away.
     pub const fn restricts(&self) -> bool {
         match self {
-            Self::Restricted(_) | Self::Suppressed(_) | Self::IdentityChanged(_) => true,
+            Self::Restricted(_) | Self::Suppressed(_) | Self::Erased(_) => true,
             // It may raise a doubt whose the address is.
-            Self::Linked(_) => true,
+            Self::Linked(_) | Self::IdentityChanged(_) => true,
             Self::RegistryChecked(check) => matches!(check.result, RegistryResult::Listed),
             Self::DeliveryFailed(failure) => {
                 matches!(failure.kind, FailureKind::IdentityMismatch)

@@ -6,7 +6,7 @@
 //!
 //! Reading order: what is asked about ([`address`], [`id`]), what happened ([`event`]), what is
 //! known after it ([`facts`]), what applies ([`catalog`], [`policy`]), what happened lately
-//! ([`activity`]), what follows ([`decide`]).
+//! ([`activity`]), what follows ([`decide`]), and how long it must be provable ([`retention`]).
 
 pub mod time;
 
@@ -33,6 +33,7 @@ pub mod keywords;
 
 pub mod activity;
 pub mod decide;
+pub mod retention;
 mod short;
 pub mod standing;
 

@@ -107,12 +107,19 @@ fn outlives(
     purpose: &Purpose,
     sender: Option<&SenderId>,
 ) -> bool {
-    restrictions(facts, purpose, sender).all(|restricted| {
-        grant.is_genuine_act()
-            && grant
-                .mark
-                .is_later_than(&restricted.mark, rules.clock_tolerance)
-    })
+    ends(facts, purpose, sender)
+        .all(|end| grant.is_genuine_act() && grant.mark.is_later_than(end, rules.clock_tolerance))
+}
+
+/// What ended every earlier consent to the purpose: its restrictions, and erasures of the person's data.
+fn ends<'a>(
+    facts: &'a Facts,
+    purpose: &'a Purpose,
+    sender: Option<&'a SenderId>,
+) -> impl Iterator<Item = &'a Mark> {
+    restrictions(facts, purpose, sender)
+        .map(|restricted| &restricted.mark)
+        .chain(facts.erased.iter())
 }
 
 fn speaks_of(
@@ -183,6 +190,8 @@ fn asked(facts: &Facts, purpose: &Purpose, sender: Option<&SenderId>) -> Standin
                 .is_none_or(|asked| sender.is_none_or(|s| s == asked))
         })
         .filter_map(|ask| ask.latest().map(|mark| (ask.deferred, mark)))
+        // After an erasure the person reads as never seen; that asks are limited is kept all the same.
+        .filter(|(_, mark)| facts.erased.iter().all(|erased| mark.at > erased.at))
         .max_by_key(|(_, mark)| mark.at);
     Standing {
         state: match ask {
@@ -207,8 +216,8 @@ pub fn effect_of(
 ) -> Effect {
     let mark = Mark::of(event);
     let genuine = !terms.is_import() && terms.consent_type != ConsentType::Implied;
-    let stands = restrictions(facts, purpose, terms.sender_id.as_ref())
-        .all(|restricted| genuine && mark.is_later_than(&restricted.mark, rules.clock_tolerance));
+    let stands = ends(facts, purpose, terms.sender_id.as_ref())
+        .all(|end| genuine && mark.is_later_than(end, rules.clock_tolerance));
     let is_latest = facts
         .grants
         .iter()

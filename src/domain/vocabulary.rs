@@ -107,6 +107,18 @@ words!(
 );
 
 words!(
+    /// Why a person's data are erased (GDPR Art. 17(1)).
+    ErasureBasis {
+        /// The person asked for it.
+        SubjectRequest = 1 "SUBJECT_REQUEST",
+        /// The data are no longer needed.
+        RetentionEnded = 2 "RETENTION_ENDED",
+        /// A court or authority ordered it.
+        AuthorityOrder = 3 "AUTHORITY_ORDER",
+    }
+);
+
+words!(
     /// How consent was expressed (DPV `hasIndicationMethod`).
     IndicationMethod {
         UntickedCheckbox = 1 "UNTICKED_CHECKBOX",

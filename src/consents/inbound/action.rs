@@ -237,7 +237,8 @@ fn action_of(act: &Act) -> InboundAction {
         | Act::ConsentRequestDeferred(_)
         | Act::RegistryChecked(_)
         | Act::DeliveryFailed(_)
-        | Act::Reached(_) => InboundAction::None,
+        | Act::Reached(_)
+        | Act::Erased(_) => InboundAction::None,
     }
 }
 

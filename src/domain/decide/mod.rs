@@ -185,6 +185,7 @@ impl<'a> Case<'a> {
         self.step_2_suppressions(&mut failing);
         self.step_3_restrictions(&mut failing);
         self.step_4_identity(&mut failing);
+        self.step_5_erasure(&mut failing);
         self.one_grant_overcomes_all(&mut failing);
         let carrier = match self.question.class {
             MessageClass::ConsentRequest => self.ask(&mut failing),

@@ -160,6 +160,28 @@ impl<'a> Case<'a> {
         facts.doubts().filter(move |_| !answers)
     }
 
+    /// Step 5 of a person whose data were erased: nothing is left to send by, whether or not the message
+    /// would need a consent, until the person consents anew. The answer names no event, since it is
+    /// the one about a person who was never seen.
+    pub(super) fn step_5_erasure(&self, failing: &mut Failing) {
+        if self.is_erased() {
+            failing.push(Reason::NoConsent, None);
+        }
+    }
+
+    /// Whether the person's data were erased, and no consent came after that.
+    pub(super) fn is_erased(&self) -> bool {
+        let overcomes = |grant: &'a Grant| self.erasures().all(|mark| self.outlives(grant, mark));
+        self.erasures().next().is_some() && !self.grants().any(overcomes)
+    }
+
+    /// The erasures that count; for SERVICE none does from before the person wrote again.
+    pub(super) fn erasures(&self) -> impl Iterator<Item = &'a Mark> + use<'a> {
+        let case = *self;
+        let erased = self.facts.erased.iter();
+        erased.filter(move |mark| !case.is_reopened_after(mark))
+    }
+
     /// The steps before ask of each thing that ended earlier consent whether a grant came after it.
     /// By different clocks that may be different grants, none of which came after all: nothing is
     /// allowed then, since what overcomes is one act of the person.
@@ -198,18 +220,23 @@ impl<'a> Case<'a> {
             .chain(restricted)
             .chain(listed)
             .chain(self.doubts())
+            .chain(self.erasures())
             .collect()
     }
 
     /// After an opt-out of everything SERVICE is free again in a window that the person opened later.
     fn is_reopened(&self, restricted: &Restricted) -> bool {
-        restricted.coverage == Coverage::Everything
-            && self.question.class == MessageClass::Service
+        restricted.coverage == Coverage::Everything && self.is_reopened_after(&restricted.mark)
+    }
+
+    /// Whether a SERVICE message answers what the person wrote after `mark`.
+    fn is_reopened_after(&self, mark: &Mark) -> bool {
+        self.question.class == MessageClass::Service
             && self.activity.window_is_open(self.at)
             && self
                 .activity
                 .last_inbound
-                .is_some_and(|inbound| inbound > restricted.mark.at)
+                .is_some_and(|inbound| inbound > mark.at)
     }
 
     fn covers_sender(&self, restricted: Option<&SenderId>) -> bool {

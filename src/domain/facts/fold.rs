@@ -45,6 +45,7 @@ impl Facts {
             Act::IdentityChanged(change) => self.identity_changed(change, mark),
             Act::DeliveryFailed(failure) => self.failed(failure.kind, mark),
             Act::Reached(_) => raise_option(&mut self.reached, mark),
+            Act::Erased(_) => self.erase(mark),
         }
     }
 
@@ -75,7 +76,10 @@ impl Facts {
         }
     }
 
-    fn join_grant(&mut self, grant: Grant) {
+    fn join_grant(&mut self, mut grant: Grant) {
+        if !self.outlives_erasure(&mut grant) {
+            return;
+        }
         let found = self
             .grants
             .binary_search_by(|known| known.slot().cmp(&grant.slot()));
@@ -83,6 +87,24 @@ impl Facts {
             Ok(index) => self.grants[index].join(grant),
             Err(index) => self.grants.insert(index, grant),
         }
+    }
+
+    /// Whatever was consented to up to an erasure is gone, in whichever order the two arrive. What else
+    /// it takes to consent anew is the decision's business.
+    fn erase(&mut self, mark: Mark) {
+        self.erased.raise(mark);
+        let mut grants = std::mem::take(&mut self.grants);
+        grants.retain_mut(|grant| self.outlives_erasure(grant));
+        self.grants = grants;
+    }
+
+    /// Whether a grant is later than every erasure; what it renewed is forgotten if that is not.
+    fn outlives_erasure(&self, grant: &mut Grant) -> bool {
+        let Some(erased) = self.erased.iter().map(|mark| mark.at).max() else {
+            return true;
+        };
+        grant.prior = grant.prior.filter(|(at, _)| *at > erased);
+        grant.mark.at > erased
     }
 
     fn ask(&mut self, asked: &Asked, deferred: bool, mark: Mark) {
@@ -276,6 +298,9 @@ impl Facts {
         }
         for suppressed in &inherited.suppressions {
             self.join_suppression(suppressed.clone());
+        }
+        for erased in &inherited.erasures {
+            self.erase(*erased);
         }
         for listed in &inherited.registries {
             match listed.result {

@@ -97,6 +97,7 @@ impl Facts {
             restrictions: self.restrictions.to_vec(),
             suppressions: self.suppressions.iter().filter(holding).cloned().collect(),
             registries: self.listings(LONGEST_TOLERANCE).cloned().collect(),
+            erasures: self.erased.iter().copied().collect(),
         }
     }
 }

@@ -320,6 +320,8 @@ pub struct Facts {
     pub failures: ThinVec<Failed>,
     /// When the address last answered after deliveries had failed.
     pub reached: Option<Box<Mark>>,
+    /// When the person's data were last erased. No grant from before is among the facts.
+    pub erased: Latest,
 }
 
 impl Facts {
@@ -400,6 +402,7 @@ impl Facts {
             + list(&self.links)
             + list(&self.left.0)
             + list(&self.mismatched.0)
+            + list(&self.erased.0)
             + list(&self.failures);
         let reached = self
             .reached
@@ -435,9 +438,15 @@ impl Facts {
             .chain(self.registries.iter().map(|consulted| &consulted.mark))
             .chain(self.left.iter())
             .chain(self.mismatched.iter())
+            .chain(self.erased.iter())
             .chain(self.reached.as_deref());
         let all = grants.chain(marks.map(|mark| mark.at));
         all.max().unwrap_or(Timestamp::EPOCH)
+    }
+
+    /// Whether the person's data were erased and the person has not consented to anything since.
+    pub fn is_erased(&self) -> bool {
+        self.erased.newest().is_some() && !self.grants.iter().any(Grant::is_genuine_act)
     }
 
     /// Whether the person has confirmed this consent, or a later one to the same: then it waits for no

@@ -72,7 +72,8 @@ fn as_of(event: &Event, at: Timestamp) -> Option<Cow<'_, Event>> {
         | Act::ConsentRequested(_)
         | Act::ConsentRequestDeferred(_)
         | Act::SuppressionLifted(_)
-        | Act::Reached(_) => Some(Cow::Borrowed(event)),
+        | Act::Reached(_)
+        | Act::Erased(_) => Some(Cow::Borrowed(event)),
     }
 }
 

@@ -261,7 +261,9 @@ fn about_an_opt_out(mut case: Case, later: u64) -> Case {
             let first = SenderId::parse(SENDERS[0]).unwrap();
             case.sender = Some(restriction.received_by.get_or_insert(first).clone());
             // Five minutes are too late, and a second less is not.
-            case.at = at.plus(Duration::from_secs(later.min(301).saturating_sub(1)));
+            let at = at.plus(Duration::from_secs(later.min(301).saturating_sub(1)));
+            // Recorded by a clock that is behind, it may lie before any rule holds.
+            case.at = at.max(Timestamp::EPOCH);
             break;
         }
     }
@@ -326,7 +328,8 @@ pub(super) fn crowded(mut case: Case) -> Case {
             | Act::Linked(_)
             | Act::IdentityChanged(_)
             | Act::DeliveryFailed(_)
-            | Act::Reached(_) => {}
+            | Act::Reached(_)
+            | Act::Erased(_) => {}
         }
     }
     case

@@ -12,15 +12,16 @@ use super::reports::{Elsewhere, checked, elsewhere, failure, reached, receiver};
 use crate::domain::address::Spelling;
 use crate::domain::event::tests::{event, purpose, terms};
 use crate::domain::event::{
-    Act, Asked, Confirmation, ConfirmedRequest, Event, IdentityChange, Implied, Lift, NoticeShown,
-    Restriction, Scope, Suppression, Terms, sorted,
+    Act, Asked, Confirmation, ConfirmedRequest, Erasure, Event, IdentityChange, Implied, Lift,
+    NoticeShown, Restriction, Scope, Suppression, Terms, sorted,
 };
 use crate::domain::id::{EventId, ImportBatchId, PurposeKey, SenderId};
 use crate::domain::policy::tests::code;
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{
-    ConsentType, EvidenceField, EvidenceFields, FailureKind, ImpliedBasis, IndicationMethod,
-    RegistryResult, RestrictionKind, SuppressionBasis, TimeSource, WithdrawalMethod,
+    ConsentType, ErasureBasis, EvidenceField, EvidenceFields, FailureKind, ImpliedBasis,
+    IndicationMethod, RegistryResult, RestrictionKind, SuppressionBasis, TimeSource,
+    WithdrawalMethod,
 };
 
 pub(super) const SECOND: i64 = 1_000_000;
@@ -92,7 +93,8 @@ impl Pace {
             | Act::Linked(_)
             | Act::IdentityChanged(_)
             | Act::DeliveryFailed(_)
-            | Act::Reached(_) => {}
+            | Act::Reached(_)
+            | Act::Erased(_) => {}
         }
     }
 }
@@ -266,6 +268,17 @@ pub(super) fn asked() -> impl Strategy<Value = Act> {
     })
 }
 
+pub(super) fn erasure() -> impl Strategy<Value = Act> {
+    let retained = prop::option::weighted(0.3, instant());
+    (select(ErasureBasis::ALL), retained).prop_map(|(basis, retained_until)| {
+        Act::Erased(Erasure {
+            basis,
+            note: String::new(),
+            retained_until,
+        })
+    })
+}
+
 /// An act, or one that depends on what came before it in the history.
 #[derive(Debug, Clone)]
 enum Draft {
@@ -327,6 +340,7 @@ fn draft() -> BoxedStrategy<Draft> {
         2 => elsewhere().prop_map(Draft::Moves),
         1 => elsewhere().prop_map(Draft::Unlinks),
         1 => Just(former),
+        2 => erasure().prop_map(drafted),
     ]
     .boxed()
 }
@@ -471,7 +485,8 @@ fn is_copied(act: &Act) -> bool {
         | Act::Restricted(_)
         | Act::Suppressed(_)
         | Act::SuppressionLifted(_)
-        | Act::RegistryChecked(_) => true,
+        | Act::RegistryChecked(_)
+        | Act::Erased(_) => true,
         // Whether a confirmation is a copy follows from its request.
         Act::ConsentConfirmed(_)
         | Act::Linked(_)

@@ -6,12 +6,13 @@
 //!
 //! [`acts`] has the laws 1 to 4, [`scopes`] 5 to 7, [`replay`] 8 to 10, [`linked`] what holds between
 //! the addresses of one person, [`timing`] when a deferred message may go, [`permits`] the two
-//! messages that need no consent of their own kind, [`verdicts`] what all decisions have in common
+//! messages that need no consent of their own kind, [`erased`] what an erasure leaves, [`verdicts`] what all decisions have in common
 //! and the comparison with the [`model`], [`explained`] that an explanation says what was decided.
 //! [`found`] and [`found_reports`] keep the smallest histories that once broke a law.
 
 mod acts;
 mod cases;
+mod erased;
 mod explained;
 mod found;
 mod found_reports;

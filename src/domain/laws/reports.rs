@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use uuid::Uuid;
 
-use super::histories::{SENDERS, asked, event_of, genuine_terms, restriction, suppression};
+use super::histories::{
+    SENDERS, asked, erasure, event_of, genuine_terms, restriction, suppression,
+};
 use crate::domain::address::Spelling;
 use crate::domain::event::{
     Act, Event, Failure, IdentityChange, Inherited, Link, Reached, RegistryCheck,
@@ -83,6 +85,7 @@ pub(super) fn elsewhere() -> BoxedStrategy<Elsewhere> {
         1 => event_of(suppression()),
         1 => event_of(asked()),
         1 => event_of(checked(select(RegistryResult::ALL))),
+        1 => event_of(erasure()),
     ];
     let past = prop::collection::vec(act, 0..3);
     (select(&OTHERS[..]), past)

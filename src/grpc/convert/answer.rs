@@ -9,7 +9,9 @@ use crate::consents::suppress::LiftAnswer;
 use crate::consents::withdraw::WithdrawAnswer;
 use crate::consents::{Attachment, Evidence, Reported};
 use crate::domain::decide::Verdict;
-use crate::domain::event::{Act, Declarations, Event, Restriction, Scope, Terms};
+use crate::domain::event::{
+    Act, Declarations, Erasure, Event, RegistryCheck, Restriction, Scope, Terms,
+};
 use crate::domain::facts::{Coverage, Suppressed};
 use crate::domain::id::{PurposeKey, SenderId};
 use crate::domain::vocabulary::{ConsentState, RestrictionKind};
@@ -363,12 +365,7 @@ fn describe(act: &Act, wire: &mut proto::ConsentEvent) {
         }
         Act::RegistryChecked(check) => {
             wire.kind = proto::EventKind::RegistryCheck.into();
-            wire.registry_check = Some(proto::RegistryCheck {
-                registry: check.registry.to_string(),
-                list_version: check.list_version.clone().unwrap_or_default(),
-                result: enums::write_registry_result(check.result).into(),
-                checked_at: wire.event_time,
-            });
+            wire.registry_check = Some(wire_look_up(check, wire.event_time));
         }
         Act::Linked(_) => wire.kind = proto::EventKind::Linked.into(),
         Act::IdentityChanged(_) => wire.kind = proto::EventKind::IdentityChanged.into(),
@@ -380,6 +377,30 @@ fn describe(act: &Act, wire: &mut proto::ConsentEvent) {
             wire.kind = proto::EventKind::Reached.into();
             wire.sender_id = reached.sender_id.to_string();
         }
+        Act::Erased(erasure) => {
+            wire.kind = proto::EventKind::Erasure.into();
+            wire.erasure = Some(wire_erasure(erasure));
+        }
+    }
+}
+
+fn wire_look_up(
+    check: &RegistryCheck,
+    checked_at: Option<prost_types::Timestamp>,
+) -> proto::RegistryCheck {
+    proto::RegistryCheck {
+        registry: check.registry.to_string(),
+        list_version: check.list_version.clone().unwrap_or_default(),
+        result: enums::write_registry_result(check.result).into(),
+        checked_at,
+    }
+}
+
+fn wire_erasure(erasure: &Erasure) -> proto::Erasure {
+    proto::Erasure {
+        basis: enums::write_erasure(erasure.basis).into(),
+        reason: erasure.note.clone(),
+        retained_until: erasure.retained_until.map(wire_time),
     }
 }
 

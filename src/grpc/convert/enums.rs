@@ -45,6 +45,12 @@ same_words!(read_basis, write_basis, proto::ImpliedBasis, domain::ImpliedBasis {
     VolunteerWork = VolunteerWork,
 });
 
+same_words!(read_erasure, write_erasure, proto::ErasureBasis, domain::ErasureBasis {
+    SubjectRequest = SubjectRequest,
+    RetentionEnded = RetentionEnded,
+    AuthorityOrder = AuthorityOrder,
+});
+
 same_words!(read_method, write_method, proto::IndicationMethod, domain::IndicationMethod {
     UntickedCheckbox = UntickedCheckbox,
     Button = Button,

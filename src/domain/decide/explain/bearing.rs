@@ -84,6 +84,7 @@ impl Teller<'_> {
             .flat_map(|link: &Linked| link.linked.iter().chain(link.ended.iter()))
             .chain(facts.left.iter())
             .chain(facts.mismatched.iter())
+            .chain(facts.erased.iter())
             .chain(failures.flat_map(|failed| &failed.marks))
     }
 }

@@ -97,6 +97,26 @@ impl<'a> Teller<'a> {
         )
     }
 
+    /// The person's data were erased, which no consent came after.
+    pub(super) fn erased(&self) -> Told {
+        let mut erased: Vec<Timestamp> = self.case.erasures().map(|mark| mark.at).collect();
+        erased.sort();
+        let erased = words::listed(erased.into_iter().map(words::at));
+        let tolerance = words::lasting(self.case.rules.clock_tolerance);
+        Told::failed(
+            format!(
+                "The person's data were erased on {erased}. Nothing from before that permits a \
+                 message, and no consent came after it; against the time of another clock it must \
+                 be later by more than {tolerance}."
+            ),
+            format!(
+                "A new consent to `{}` by the person, neither imported nor implied. Nobody else can \
+                 give it.",
+                self.case.question.purpose.key
+            ),
+        )
+    }
+
     pub(super) fn no_consent(&self) -> Told {
         let purpose = self.case.question.purpose;
         let (until, counts_for) = (

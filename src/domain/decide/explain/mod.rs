@@ -329,6 +329,7 @@ impl<'a> Teller<'a> {
             Reason::NoConsent if self.has_nothing_to_confirm() => {
                 vec![self.opt_out_confirmation()]
             }
+            Reason::NoConsent if self.case.is_erased() => vec![self.erased()],
             Reason::NoConsent if self.case.no_grant_overcomes_all() => {
                 vec![self.none_after_all()]
             }

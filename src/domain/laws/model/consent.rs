@@ -21,6 +21,7 @@ impl<'a> Now<'a> {
             .filter(|c| c.purpose == case.purpose)
             .filter(|c| c.sender.is_none() || c.sender == case.sender)
             .filter(|c| twins(c.spelling, case.spelling))
+            .filter(|c| self.history.is_left_of_erasures(c))
             .collect();
         let shadowed = |c: &Consent| all.iter().any(|other| other.shadows(c));
         let counting = all

@@ -395,7 +395,19 @@ impl<'a> Now<'a> {
             .chain(voiding.map(|overlay| overlay.time))
             .chain(reassigned.map(|listed| listed.time))
             .chain(self.doubts())
+            .chain(self.erasures())
             .collect()
+    }
+
+    /// What was erased is gone; whoever writes again afterwards may be answered.
+    fn erasures(&self) -> Vec<Time> {
+        let answers = |time: &Time| {
+            self.case.class == MessageClass::Service
+                && self.window_is_open()
+                && self.case.inbound.is_some_and(|inbound| inbound > time.at)
+        };
+        let erasures = self.history.erasures.iter().copied();
+        erasures.filter(|time| !answers(time)).collect()
     }
 
     fn tolerance(&self) -> Duration {

@@ -144,6 +144,7 @@ pub(super) struct History {
     pub(super) departures: Vec<Time>,
     pub(super) failures: Vec<(FailureKind, Time)>,
     pub(super) answers: Vec<Timestamp>,
+    pub(super) erasures: Vec<Time>,
 }
 
 /// A list of purposes is a scope of each of them.
@@ -240,7 +241,13 @@ impl History {
                 }
             }
             Act::Reached(_) => self.answers.push(time.at),
+            Act::Erased(_) => self.erasures.push(time),
         }
+    }
+
+    /// What is left after an erasure is what was agreed to later, by whichever clock.
+    pub(super) fn is_left_of_erasures(&self, consent: &Consent) -> bool {
+        self.erasures.iter().all(|end| consent.time.at > end.at)
     }
 
     fn consent(&mut self, event: &Event, terms: &Terms, time: Time, confirmed: bool) {
@@ -310,6 +317,8 @@ impl History {
                 let (time, scope) = (Time::marked(&known.mark), scope_of(&known.coverage));
                 overlay(time, known.basis, scope, &known.sender, known.until)
             }));
+        self.erasures
+            .extend(inherited.erasures.iter().map(Time::marked));
         // That a number is not listed says nothing of another one.
         let listed = inherited
             .registries

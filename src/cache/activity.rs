@@ -102,6 +102,11 @@ impl ActivityCache {
         }
     }
 
+    /// Whether the store knows anything of a subject, whatever memory has.
+    pub async fn knows(&self, subject: &SubjectRef) -> Result<bool, super::Error> {
+        Ok(self.store.knows(subject).await?)
+    }
+
     /// Activity of many subjects at `at`, in their order. What memory cannot answer is read in one
     /// statement for each kind that is wanted, for many people in a few.
     ///

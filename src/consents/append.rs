@@ -504,6 +504,7 @@ impl<'a> Prepared<'a> {
             facts: &self.found.facts,
             payload: sealed.payload.as_deref(),
             address: sealed.address.as_deref(),
+            removal: None,
         }
     }
 }

@@ -34,6 +34,9 @@ pub trait ActivityStore: Send + Sync + fmt::Debug + 'static {
         wanted: Wanted<'_>,
     ) -> Result<Vec<Activity>, Error>;
 
+    /// Whether anything is known of a subject: that it wrote, or was sent something.
+    async fn knows(&self, subject: &SubjectRef) -> Result<bool, Error>;
+
     /// Notes a message that opens the sender's service window. The later of what is known and `at`
     /// is kept.
     async fn note_inbound(

@@ -134,6 +134,10 @@ impl Ledger for Measured<dyn Ledger> {
         self.within(self.inner.forget_answers(before, limit)).await
     }
 
+    async fn carry_out_erasures(&self, now: Timestamp, limit: u32) -> Result<u64, Error> {
+        self.within(self.inner.carry_out_erasures(now, limit)).await
+    }
+
     async fn history(
         &self,
         subject: SubjectId,
@@ -227,6 +231,11 @@ impl ActivityStore for Measured<dyn ActivityStore> {
             self.inner.activity(subjects, wanted),
         )
         .await
+    }
+
+    async fn knows(&self, subject: &SubjectRef) -> Result<bool, Error> {
+        self.time(LedgerOperation::Activity, self.inner.knows(subject))
+            .await
     }
 
     async fn note_inbound(

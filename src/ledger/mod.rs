@@ -109,6 +109,18 @@ pub struct Part<'a> {
     pub payload: Option<&'a [u8]>,
     /// The sealed address; kept if the subject has none yet. `None`: nothing to keep.
     pub address: Option<&'a [u8]>,
+    /// The event erases the person's data: the sealed address and the service windows go with the
+    /// commit. Only of an act that is appended by itself.
+    pub removal: Option<Removal>,
+}
+
+/// When the sealed payloads of a subject go, up to that of the event that erases them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// With the commit.
+    Now,
+    /// When this has come: [`Ledger::carry_out_erasures`].
+    At(Timestamp),
 }
 
 /// An append that no caller may make.
@@ -159,6 +171,7 @@ pub enum Rpc {
     ReportInbound,
     ReportSend,
     ReportDelivery,
+    EraseSubject,
 }
 
 impl Rpc {
@@ -174,6 +187,7 @@ impl Rpc {
             Self::ReportInbound => 7,
             Self::ReportSend => 8,
             Self::ReportDelivery => 9,
+            Self::EraseSubject => 10,
         }
     }
 }
@@ -390,6 +404,10 @@ pub trait Ledger: Send + Sync + fmt::Debug + 'static {
 
     /// Forgets answers of calls before `before`, at most `limit`; says how many.
     async fn forget_answers(&self, before: Timestamp, limit: u32) -> Result<u64, Error>;
+
+    /// Removes the payloads of erasures that were put off until `now` or earlier, at most `limit`
+    /// erasures; says how many. What came after an erasure stays.
+    async fn carry_out_erasures(&self, now: Timestamp, limit: u32) -> Result<u64, Error>;
 
     /// Events of a subject after an offset, oldest first.
     async fn history(

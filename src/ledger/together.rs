@@ -40,7 +40,7 @@ pub(super) enum Sorted<'a> {
 pub(super) fn sort<'a>(appends: &'a [Append<'a>]) -> Vec<Sorted<'a>> {
     let mut distinct = Distinct::default();
     let sort = |(index, append): (usize, &'a Append<'a>)| match append.parts {
-        [part] if index < Append::MOST_AT_ONCE => {
+        [part] if index < Append::MOST_AT_ONCE && part.removal.is_none() => {
             let call = append.idempotency.as_ref().map(|call| {
                 let business = part.subject.business.as_str().to_owned();
                 (business, call.rpc.code(), call.key_hash)
@@ -58,7 +58,7 @@ pub(super) fn sort<'a>(appends: &'a [Append<'a>]) -> Vec<Sorted<'a>> {
 /// An act that may not be committed together with others.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "acts that are committed together concern one subject each, and are {} at most",
+    "acts that are committed together concern one subject each, erase nothing, and are {} at most",
     Append::MOST_AT_ONCE
 )]
 struct NotTogether;

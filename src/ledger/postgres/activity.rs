@@ -26,6 +26,21 @@ impl ActivityStore for Postgres {
         Ok(found)
     }
 
+    async fn knows(&self, subject: &SubjectRef) -> Result<bool, Error> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM service_window
+               WHERE partition = $1 AND subject_key = $2 AND business_id = $3)
+             OR EXISTS (SELECT 1 FROM message_send
+               WHERE partition = $1 AND subject_key = $2 AND business_id = $3)",
+        )
+        .bind(code(subject.partition))
+        .bind(subject.key.as_slice())
+        .bind(subject.business.as_str())
+        .fetch_one(&mut *self.core.lent().await?)
+        .await
+        .map_err(sort_error)
+    }
+
     async fn note_inbound(
         &self,
         subjects: &[SubjectRef],

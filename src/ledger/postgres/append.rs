@@ -1,7 +1,7 @@
 //! Appending on PostgreSQL.
 //!
 //! An act on one subject is one statement, so one round trip and its own transaction. An act on
-//! several is a transaction of several statements. Both take their row locks in one order: the
+//! several, or one that erases, is a transaction of several statements. Both take their row locks in one order: the
 //! subjects by (partition, key), then the heads by partition, then the idempotency row. So no two
 //! writers can wait for each other, and a head is locked for little more than the commit.
 
@@ -12,6 +12,7 @@ use super::super::{
     Append, Appended, Error, Idempotency, Offset, Part, Partition, Position, Timeline, row,
     sort_error,
 };
+use super::erasing;
 use super::many::Act;
 use super::{code, timeline_numbered};
 use crate::domain::facts::FOLD_VERSION;
@@ -219,7 +220,11 @@ async fn write_all(
         let row = bind_event(subject, part)
             .fetch_one(&mut *connection)
             .await?;
-        positions[*index] = Some(position(part.subject.partition, &row)?);
+        let position = position(part.subject.partition, &row)?;
+        if let Some(removal) = part.removal {
+            erasing::erase(connection, part, position.offset, removal).await?;
+        }
+        positions[*index] = Some(position);
         timeline = row.try_get("timeline")?;
     }
     let places: Vec<Position> = positions.into_iter().flatten().collect();

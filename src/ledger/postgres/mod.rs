@@ -11,6 +11,7 @@
 mod activity;
 mod append;
 mod connecting;
+mod erasing;
 pub mod following;
 mod grouping;
 pub mod hints;
@@ -223,7 +224,7 @@ impl Ledger for Postgres {
 
     async fn append(&self, append: &Append<'_>) -> Result<Appended, Error> {
         append.in_lock_order()?;
-        if let [part] = append.parts {
+        if let [part @ super::Part { removal: None, .. }] = append.parts {
             return self.grouping.append(Act::of(append, part)).await;
         }
         let (began, mut lent) = (self.core.history.current(), self.core.lent().await?);
@@ -338,6 +339,10 @@ impl Ledger for Postgres {
         .await
         .map_err(sort_error)?;
         Ok(done.rows_affected())
+    }
+
+    async fn carry_out_erasures(&self, now: Timestamp, limit: u32) -> Result<u64, Error> {
+        erasing::carry_out(&mut *self.core.lent().await?, now, limit).await
     }
 
     async fn history(

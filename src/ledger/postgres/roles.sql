@@ -8,7 +8,7 @@ $$;
 
 -- What was granted by an earlier version and is no longer needed.
 REVOKE ALL ON event, system_event, ledger_meta, partition_head, subject, event_payload, subject_address, idempotency,
-    service_window, message_send, opt_out_permit, cache_instance, _sqlx_migrations FROM consentgate_service;
+    service_window, message_send, opt_out_permit, cache_instance, erasure, _sqlx_migrations FROM consentgate_service;
 
 -- Recorded once, never changed.
 GRANT SELECT, INSERT ON event, system_event TO consentgate_service;
@@ -20,6 +20,8 @@ GRANT SELECT, UPDATE (head) ON partition_head TO consentgate_service;
 GRANT SELECT, INSERT, UPDATE (subject_key, version, fold_version, key_id, facts) ON subject TO consentgate_service;
 -- Personal data: erasure deletes them, rotation seals them anew.
 GRANT SELECT, INSERT, UPDATE (sealed), DELETE ON event_payload, subject_address TO consentgate_service;
+-- Carrying one out locks its row first, which takes the right to change it.
+GRANT SELECT, INSERT, UPDATE (due_at), DELETE ON erasure TO consentgate_service;
 -- Kept for a while.
 GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency, service_window, message_send, opt_out_permit, cache_instance
     TO consentgate_service;

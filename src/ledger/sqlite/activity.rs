@@ -27,6 +27,22 @@ impl ActivityStore for Sqlite {
         Ok(found)
     }
 
+    async fn knows(&self, subject: &SubjectRef) -> Result<bool, Error> {
+        let known: i64 = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM service_window
+               WHERE partition = ?1 AND subject_key = ?2 AND business_id = ?3)
+             OR EXISTS (SELECT 1 FROM message_send
+               WHERE partition = ?1 AND subject_key = ?2 AND business_id = ?3)",
+        )
+        .bind(subject.partition.0)
+        .bind(subject.key.as_slice())
+        .bind(subject.business.as_str())
+        .fetch_one(&self.readers)
+        .await
+        .map_err(sort_error)?;
+        Ok(known != 0)
+    }
+
     async fn note_inbound(
         &self,
         subjects: &[SubjectRef],

@@ -6,6 +6,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::super::together::{self, Sorted};
 use super::super::{Append, Appended, Error, Offset, Part, Position, row, sort_error};
+use super::erasing;
 use crate::domain::facts::FOLD_VERSION;
 
 pub(super) async fn append(writer: &SqlitePool, append: &Append<'_>) -> Result<Appended, Error> {
@@ -146,7 +147,12 @@ async fn write(
     }
     let mut positions = vec![None; parts.len()];
     for index in order {
-        positions[*index] = Some(write_event(connection, &parts[*index]).await?);
+        let part = &parts[*index];
+        let position = write_event(connection, part).await?;
+        if let Some(removal) = part.removal {
+            erasing::erase(connection, part, position.offset, removal).await?;
+        }
+        positions[*index] = Some(position);
     }
     let positions: Vec<Position> = positions.into_iter().flatten().collect();
     if let (Some(idempotency), [part, ..], [place, ..]) =

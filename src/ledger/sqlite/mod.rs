@@ -6,6 +6,7 @@
 
 mod activity;
 mod append;
+mod erasing;
 mod lock;
 
 use std::fs::File;
@@ -241,6 +242,10 @@ impl Ledger for Sqlite {
         .await
         .map_err(sort_error)?;
         Ok(done.rows_affected())
+    }
+
+    async fn carry_out_erasures(&self, now: Timestamp, limit: u32) -> Result<u64, Error> {
+        erasing::carry_out(&self.writer, now, limit).await
     }
 
     async fn history(

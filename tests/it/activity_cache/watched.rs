@@ -117,6 +117,10 @@ impl ActivityStore for Watched {
         found
     }
 
+    async fn knows(&self, subject: &SubjectRef) -> Result<bool, Error> {
+        self.inner.knows(subject).await
+    }
+
     async fn note_inbound(
         &self,
         subjects: &[SubjectRef],

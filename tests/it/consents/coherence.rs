@@ -190,6 +190,7 @@ impl Hammer {
                 facts: &facts,
                 payload: None,
                 address: Some(b"sealed"),
+                removal: None,
             };
             let append = Append {
                 parts: &[part],

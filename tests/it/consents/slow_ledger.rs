@@ -183,6 +183,10 @@ impl Ledger for SlowLedger {
         self.inner.forget_answers(before, limit).await
     }
 
+    async fn carry_out_erasures(&self, now: Timestamp, limit: u32) -> Result<u64, Error> {
+        self.inner.carry_out_erasures(now, limit).await
+    }
+
     async fn history(
         &self,
         subject: SubjectId,

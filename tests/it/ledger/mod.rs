@@ -8,6 +8,7 @@ mod activity;
 mod answers;
 mod append;
 mod damage;
+mod erasing;
 mod guards;
 mod hanging;
 mod many;
@@ -96,6 +97,16 @@ on_both_databases! {
         the_address_that_came_first_is_kept,
         a_subject_is_found_by_its_id_with_its_place,
         what_was_erased_is_none_and_the_event_stays,
+    }
+    erasing {
+        an_erasure_takes_what_is_personal_with_its_commit,
+        an_erasure_is_of_one_person_alone,
+        what_is_put_off_goes_when_its_time_has_come_and_what_came_later_stays,
+        an_erasure_that_need_not_wait_takes_one_with_it_that_was_put_off,
+        an_erasure_decided_on_another_version_removes_nothing,
+        an_erasure_of_linked_addresses_takes_all_of_them_or_none,
+        no_erasure_goes_together_with_acts_of_others,
+        erasures_that_are_due_are_carried_out_once_by_however_many,
     }
     order {
         offsets_are_dense_and_in_commit_order_under_32_writers,

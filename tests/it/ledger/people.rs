@@ -16,8 +16,8 @@ use consentgate::domain::vocabulary::{
     ConsentType, EvidenceFields, IndicationMethod, RestrictionKind, TimeSource, WithdrawalMethod,
 };
 use consentgate::ledger::{
-    Append, Appended, Error, Idempotency, Ledger, Loaded, Offset, Part, Partition, Position, Rpc,
-    Subject, SubjectRef, Version,
+    Append, Appended, Error, Idempotency, Ledger, Loaded, Offset, Part, Partition, Position,
+    Removal, Rpc, Subject, SubjectRef, Version,
 };
 use tokio::sync::Barrier;
 use uuid::Uuid;
@@ -119,6 +119,7 @@ pub struct Draft {
     pub facts: Facts,
     pub payload: Option<Vec<u8>>,
     pub address: Option<Vec<u8>>,
+    pub removal: Option<Removal>,
     pub call: Option<Call>,
 }
 
@@ -174,6 +175,7 @@ impl Draft {
             facts,
             payload: None,
             address: Some(b"sealed address".to_vec()),
+            removal: None,
             call: None,
         }
     }
@@ -250,6 +252,7 @@ impl Draft {
             facts: &self.facts,
             payload: self.payload.as_deref(),
             address: self.address.as_deref(),
+            removal: self.removal,
         }
     }
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consentgate::ledger::sqlite::{Migrate, Sqlite, lock_path};
-use consentgate::ledger::{Appended, Error, Ledger, Offset, OpenError, replay};
+use consentgate::ledger::{Appended, Error, Ledger, Offset, OpenError, Removal, replay};
 
-use super::people::{Person, at, race};
-use super::store::{LIMITS, Raw, open_sqlite};
+use super::erasing::{ADDRESS, SEALED, erasure, somebody};
+use super::people::{Person, at, minute, race};
+use super::store::{LIMITS, Raw, Store, open_sqlite};
 use crate::wait::eventually;
 
 const FILE: &str = "ledger.db";
@@ -21,6 +22,35 @@ const ROLE: &str = "CONSENTGATE_TEST_LEDGER_DIRECTORY";
 
 async fn open(file: &Path) -> Result<Sqlite, OpenError> {
     Sqlite::open(file, Migrate::No, LIMITS.acquire_timeout).await
+}
+
+#[tokio::test]
+async fn what_was_erased_is_no_longer_in_the_file() {
+    let store = Store::sqlite().await;
+    let mut person = somebody(&store, 1, 7).await;
+    let other = somebody(&store, 2, 7).await;
+    let draft = erasure(&person, Removal::Now);
+    person.record_as(draft, &*store.ledger).await;
+    let draft = erasure(&other, Removal::At(minute(9)));
+    draft.offer(&*store.ledger).await.unwrap();
+    let mut raw = store.connect().await;
+    assert_eq!(
+        store
+            .ledger
+            .carry_out_erasures(minute(9), 10)
+            .await
+            .unwrap(),
+        1
+    );
+    let busy = raw.number("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    assert_eq!(busy, 0);
+    for file in store.files() {
+        let bytes = std::fs::read(&file).unwrap();
+        for text in [SEALED, ADDRESS] {
+            let found = bytes.windows(text.len()).any(|window| window == text);
+            assert!(!found, "{}", file.display());
+        }
+    }
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ use super::Globals;
 use crate::auth::TokenText;
 use crate::grpc::proto::catalog_service_client::CatalogServiceClient;
 use crate::grpc::proto::consent_service_client::ConsentServiceClient;
+use crate::grpc::proto::ledger_service_client::LedgerServiceClient;
 
 /// Largest answer taken. The contract keeps answers below gRPC's usual 4 MiB; a page of history
 /// with long evidence may be larger.
@@ -63,6 +64,10 @@ impl Client {
 
     pub(super) fn catalog(&self) -> CatalogServiceClient<Channel> {
         CatalogServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    pub(super) fn ledger(&self) -> LedgerServiceClient<Channel> {
+        LedgerServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// The message with the deadline and the credential.

@@ -9,6 +9,7 @@ mod batch;
 mod catalog;
 mod check;
 mod client;
+mod erase;
 mod explain;
 mod failure;
 mod fields;
@@ -190,6 +191,13 @@ Examples:
   consentgate withdraw +4915112345678 --business acme --all-marketing --method KEYWORD
   consentgate withdraw user:DE.13491208655302741918 --business acme --everything --method PHONE")]
     Withdraw(withdraw::WithdrawArgs),
+    /// Erase a person's data. What restricts stays, so that the person is not written to again. It cannot be
+    /// undone. Returns once nothing can be allowed from before it.
+    #[command(after_help = "\
+Examples:
+  consentgate erase +4915112345678 --business acme --basis SUBJECT_REQUEST --reason 'letter of May'
+  consentgate erase user:DE.13491208655302741918 --business acme --basis AUTHORITY_ORDER")]
+    Erase(erase::EraseArgs),
     /// Explain an answer of `check` to a person: which rule decided, what it rests on, and what would
     /// have to change. Exit code as for `check`; it is no permission to send.
     #[command(after_help = "\
@@ -309,6 +317,7 @@ fn execute(command: Command, globals: &Globals, output: &mut Output) -> anyhow::
         Command::Record(args) => runtime.block_on(record::record(*args, globals, output)),
         Command::Confirm(args) => runtime.block_on(record::confirm(args, globals, output)),
         Command::Withdraw(args) => runtime.block_on(withdraw::withdraw(args, globals, output)),
+        Command::Erase(args) => runtime.block_on(erase::erase(args, globals, output)),
         Command::Show(args) => runtime.block_on(show::show(args, globals, output)),
         Command::Catalog(command) => runtime.block_on(catalog::run(command, globals, output)),
         Command::Completions { shell } => {

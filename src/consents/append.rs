@@ -24,8 +24,8 @@ use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::TimeSource;
 use crate::keys::Place;
 use crate::ledger::{
-    Append, Appended, Call, Epoch, Idempotency, Loaded, Part, Position, Rpc, StoredAnswer, Subject,
-    SubjectRef, Version,
+    Append, Appended, Call, Epoch, Idempotency, Loaded, Part, Position, Removal, Rpc, StoredAnswer,
+    Subject, SubjectRef, Version,
 };
 
 /// How often a write is decided again because somebody else wrote the same subject.
@@ -113,6 +113,8 @@ pub(super) struct Prepared<'a> {
     pub event: Event,
     /// Who has the address, where the ledger may not know it yet.
     pub recipient: Option<&'a Recipient>,
+    /// Of an erasure: when what is sealed goes.
+    pub removal: Option<Removal>,
 }
 
 impl Consents {
@@ -228,7 +230,7 @@ impl Consents {
     }
 
     /// The addresses that are linked with one, and with those in turn.
-    async fn read_linked(&self, own: &Found) -> Result<Vec<Found>, Error> {
+    pub(super) async fn read_linked(&self, own: &Found) -> Result<Vec<Found>, Error> {
         let mut linked: Vec<Found> = Vec::new();
         let mut waiting: Vec<SubjectId> = own.facts.linked().map(|link| link.other).collect();
         while let Some(next) = waiting.pop() {
@@ -478,6 +480,7 @@ impl<'a> Prepared<'a> {
             found,
             event,
             recipient,
+            removal: None,
         }
     }
 
@@ -487,12 +490,14 @@ impl<'a> Prepared<'a> {
             column: "subject_address.sealed",
             row: self.found.subject_id.0.as_bytes(),
         };
+        // Late reports must not bring back what was erased.
+        let erased = self.found.facts.is_erased();
         let payload = write.payload.as_ref();
+        let payload = payload.filter(|_| !erased || proves_a_restriction(&self.event.act));
+        let recipient = self.recipient.filter(|_| !erased);
         Sealed {
             payload: payload.map(|payload| payload.seal(keys, self.event.event_id)),
-            address: self
-                .recipient
-                .map(|recipient| keys.seal(place, recipient.text.as_bytes())),
+            address: recipient.map(|recipient| keys.seal(place, recipient.text.as_bytes())),
         }
     }
 
@@ -504,8 +509,27 @@ impl<'a> Prepared<'a> {
             facts: &self.found.facts,
             payload: sealed.payload.as_deref(),
             address: sealed.address.as_deref(),
-            removal: None,
+            removal: self.removal,
         }
+    }
+}
+
+/// Whether what comes with an act is kept though the person's data were erased: an opt-out must be
+/// provable. Everything else would be kept for nothing, since it permits nothing.
+const fn proves_a_restriction(act: &Act) -> bool {
+    match act {
+        Act::Restricted(_) | Act::Suppressed(_) | Act::SuppressionLifted(_) | Act::Erased(_) => {
+            true
+        }
+        Act::ConsentGiven(_)
+        | Act::ConsentConfirmed(_)
+        | Act::ConsentRequested(_)
+        | Act::ConsentRequestDeferred(_)
+        | Act::RegistryChecked(_)
+        | Act::Linked(_)
+        | Act::IdentityChanged(_)
+        | Act::DeliveryFailed(_)
+        | Act::Reached(_) => false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The use cases: check, explain, record, confirm, withdraw, report, history.
+//! The use cases: check, explain, record, confirm, withdraw, erase, report, history.
 //!
 //! Whoever opens one folder should open this one. A check reads facts (from memory if the lease
 //! holds) and decides. A write reads the ledger, decides, appends on the version it decided on, and
@@ -12,6 +12,7 @@ mod append;
 pub mod check;
 pub mod confirm;
 pub mod delivery;
+pub mod erase;
 pub mod error;
 pub mod explain;
 pub mod history;

@@ -125,7 +125,7 @@ fn routes(config: &Config, services: &Services) -> Routes {
     let limit = usize::try_from(config.max_message_size.0).unwrap_or(usize::MAX);
     let catalog = CatalogService::new(Arc::clone(consents.catalog()), gate.clone());
     let catalog = CatalogServiceServer::new(catalog);
-    let ledger = LedgerServiceServer::new(LedgerService::new(gate.clone()));
+    let ledger = LedgerServiceServer::new(LedgerService::new(services));
     let mut routes = Routes::new(catalog.max_decoding_message_size(limit))
         .add_service(ledger.max_decoding_message_size(limit))
         .add_service(health.service());

@@ -305,11 +305,6 @@ fn headers(status: &Status) -> HeaderMap {
     headers
 }
 
-/// An RPC that a later version fills.
-pub fn unimplemented(what: &str) -> Status {
-    Status::unimplemented(format!("{what} is not built yet"))
-}
-
 fn retry(code: Code, word: &str, message: &str, after: Duration) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(after));
     details.set_error_info(word, DOMAIN, []);

@@ -1,4 +1,5 @@
-//! Forgetting what is too old to count: answers of old calls, and old activity.
+//! Forgetting what is too old to count: answers of old calls, old activity, and what erasures had to
+//! leave until the policy's retention ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,14 @@ impl Sweeper {
     /// Forgets again and again until told to stop.
     pub(super) async fn sweep(self, stop: CancellationToken) {
         loop {
+            // First, so that one that fell due while nobody served does not wait once more.
+            match self.consents.carry_out_erasures().await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "carried out erasures that were put off"),
+                Err(error) => {
+                    tracing::warn!(%error, "erasures that are due could not be carried out");
+                }
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(PERIOD) => {}

@@ -8,6 +8,7 @@ pub mod answer;
 pub mod catalog;
 pub mod check;
 pub mod enums;
+pub mod erase;
 pub mod explain;
 pub mod inbound;
 pub mod report;

@@ -22,7 +22,7 @@ const ID: usize = 256;
 const URL: usize = 2_048;
 const USER_AGENT: usize = 1_024;
 const STATEMENT: usize = 4_000;
-const ACTOR: usize = 256;
+pub(super) const ACTOR: usize = 256;
 const ATTACHMENTS: usize = 16;
 const ATTACHMENT_KIND: usize = 64;
 const SHA256: usize = 32;
@@ -437,7 +437,7 @@ fn labels(
     (read.len() == count).then_some(read)
 }
 
-fn idempotency_key(fields: &mut Fields, key: String) -> Option<String> {
+pub(super) fn idempotency_key(fields: &mut Fields, key: String) -> Option<String> {
     fields.required_id("idempotency_key", key, IDEMPOTENCY_KEY)
 }
 

@@ -13,6 +13,7 @@ mod damage;
 mod deadlines;
 mod decisions;
 mod delivering;
+mod erasing;
 mod evidence;
 mod explaining;
 mod flow;
@@ -143,6 +144,17 @@ on_both_databases! {
         lifting_is_no_grant_and_reaches_no_typed_opt_out,
         a_platform_stop_and_what_does_not_exist_cannot_be_lifted,
         a_suppression_that_says_too_little_or_too_much_is_refused,
+    }
+    erasing {
+        an_erased_person_is_sent_nothing_and_nothing_personal_is_left,
+        what_restricts_outlives_an_erasure_and_a_new_act_of_the_person_ends_it,
+        a_window_from_before_an_erasure_is_closed_and_a_later_message_opens_one,
+        an_erasure_is_of_all_addresses_that_are_linked,
+        an_address_that_is_linked_with_an_erased_one_takes_the_erasure_over,
+        an_erasure_repeated_answers_as_the_first_did_and_another_one_does_no_harm,
+        a_person_never_seen_is_not_found_whoever_else_has_seen_them,
+        what_is_wrong_with_an_erasure_is_named,
+        proof_that_the_policy_has_kept_goes_when_its_time_has_come,
     }
     inbound {
         an_opt_out_in_the_persons_own_words_is_taken_at_once,

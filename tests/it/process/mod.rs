@@ -8,6 +8,7 @@ pub mod collector;
 mod crowding;
 mod dump;
 mod dying;
+mod erasing;
 pub mod every_call;
 pub mod gate;
 mod killing;

@@ -114,14 +114,16 @@ impl Meter {
         };
         let now = micros(self.began.elapsed());
         let cost = people_of(people).saturating_mul(1_000_000) / rate;
+        // When it will have been paid for, from then on; what costs more than may be saved up never is.
+        let free_at = |paid: u64| paid.saturating_add(cost.min(BURST)).saturating_sub(BURST);
         let spent = self
             .paid
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid| {
-                (paid < now + BURST).then(|| paid.max(now).saturating_add(cost))
+                (free_at(paid.max(now)) <= now).then(|| paid.max(now).saturating_add(cost))
             });
         let Err(paid) = spent else { return Ok(()) };
         self.metrics.shed(Shed::Caller);
-        let wait = (paid + 1).saturating_sub(now + BURST);
+        let wait = free_at(paid) - now;
         Err(status::too_fast(Duration::from_micros(wait)))
     }
 

@@ -151,13 +151,23 @@ impl Keyring {
 
     /// What the database keeps to recognise its keyring. Says nothing about the secrets.
     pub fn check_value(&self) -> String {
+        self.check_of(self.numbered.len())
+    }
+
+    /// Whether a ledger that keeps this value was made with the keyring as it was before its latest keys.
+    /// Everybody in it lies under the last of those from before: under a later one nobody is found.
+    pub fn has_grown_from(&self, check: &str) -> bool {
+        (1..self.numbered.len()).any(|keys| self.check_of(keys) == check)
+    }
+
+    /// Of the first numbered keys.
+    fn check_of(&self, keys: usize) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.fixed.as_slice());
         let mut context = hmac::Context::with_key(&key);
         // Version 2: partitions come from the first numbered key. A ledger of version 1 has its people
         // elsewhere; it must not be served as if they were unknown.
         context.update(b"consentgate/key-check/v2");
-        // The first numbered key is part of every subject key for ever, later ones only wrap it.
-        if let Some((number, secret)) = self.numbered.iter().next() {
+        for (number, secret) in self.numbered.iter().take(keys) {
             context.update(&number.to_be_bytes());
             context.update(secret.as_slice());
         }
@@ -490,7 +500,11 @@ mod tests {
             before.business_keys(&acme()).subject(&address).0,
             after.business_keys(&acme()).subject(&address).0
         );
-        assert_eq!(before.check_value(), after.check_value());
+        assert_ne!(before.check_value(), after.check_value());
+        assert!(after.has_grown_from(&before.check_value()));
+        assert!(!after.has_grown_from(&after.check_value()));
+        assert!(!before.has_grown_from(&after.check_value()));
+        assert!(!Keyring::generate().has_grown_from(&before.check_value()));
         let sealed = before.business_keys(&acme()).seal(PLACE, b"evidence");
         assert_eq!(
             after

@@ -211,7 +211,15 @@ async fn belonging_together(ledger: &dyn Ledger, keyring: &Keyring) -> Result<Me
         ledger.set_key_check(&check).await?;
         meta = ledger.meta().await?;
     }
-    if meta.key_check.as_deref() != Some(check.as_str()) {
+    let kept = meta.key_check.as_deref().unwrap_or_default();
+    if keyring.has_grown_from(kept) {
+        return Err(Error::WrongLedger(
+            "the keyring holds a key that is newer than this database: nobody in it would be found \
+             under that one, and keys cannot be rotated yet. Take the newer key out"
+                .into(),
+        ));
+    }
+    if kept != check {
         return Err(Error::WrongLedger(
             "this is not the key that the database was made with: nothing in it could be found \
              under this key. Restore the right key; a new one would start a second, empty world"

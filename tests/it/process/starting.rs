@@ -70,6 +70,20 @@ async fn a_key_that_is_wrong_missing_or_readable_by_others_is_refused_and_none_i
     };
     place.write_key("gate.db.key");
     refused(&["this is not the key that the database was made with"]).await;
+    // One key more would look for everybody under that one, and find nobody.
+    place.write_key("another.key");
+    let another = fs::read_to_string(place.path("another.key")).unwrap();
+    let newer = another
+        .lines()
+        .find(|line| line.starts_with("key 1 "))
+        .unwrap();
+    let grown = format!("{key}{}\n", newer.replacen("key 1 ", "key 2 ", 1));
+    place.write("gate.db.key", &grown);
+    refused(&[
+        "a key that is newer than this database",
+        "cannot be rotated yet",
+    ])
+    .await;
     place.write("gate.db.key", "consentgate-keyring 1\nfixed AAAA\n");
     refused(&["key file `gate.db.key`: not a consentgate keyring"]).await;
     place.write("gate.db.key", &key);

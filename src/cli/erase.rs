@@ -1,15 +1,14 @@
 //! `erase`: removes a person's data, and returns once nothing can be allowed from before it.
 
-use anyhow::Context;
 use clap::Args;
 use uuid::Uuid;
 
 use super::client::Client;
-use super::failure::{self, Repeatable};
+use super::failure;
 use super::json::Object;
 use super::output::{Format, Output};
 use super::recipient::Recipient;
-use super::wire::{some_span, some_time};
+use super::wire::{self, some_span, some_time};
 use super::words;
 use super::{Exit, Globals, table};
 use crate::grpc::proto::{EraseSubjectRequest, EraseSubjectResponse, ErasureBasis};
@@ -62,13 +61,8 @@ pub(super) async fn erase(
         actor: args.actor,
         idempotency_key: key.clone(),
     };
-    let answer = match client.ledger().erase_subject(client.request(request)).await {
-        Ok(answer) => answer.into_inner(),
-        Err(status) if failure::is_doubtful(&status) => {
-            return Err(status).context(Repeatable(format!("--idempotency-key {key}")));
-        }
-        Err(status) => return Err(status.into()),
-    };
+    let answer = client.ledger().erase_subject(client.request(request)).await;
+    let answer = failure::answered(answer, || format!("--idempotency-key {key}"))?;
     match output.format {
         Format::Table => output.text(text(&answer))?,
         Format::Json => output.json(&json(&answer))?,
@@ -87,13 +81,7 @@ fn text(answer: &EraseSubjectResponse) -> String {
     let facts = table::list([
         ("evidence goes", rest),
         ("event", answer.event_id.clone()),
-        (
-            "confirmed by",
-            match answer.instances_confirmed {
-                1 => "1 instance".to_owned(),
-                many => format!("{many} instances"),
-            },
-        ),
+        ("confirmed by", wire::instances(answer.instances_confirmed)),
         (
             "waited",
             some_span(answer.waited.as_ref()).unwrap_or_default(),

@@ -7,6 +7,7 @@ use std::error::Error as _;
 use std::fmt::{self, Write as _};
 use std::io;
 
+use anyhow::Context as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -137,8 +138,21 @@ fn start_hint(text: &mut String) {
     );
 }
 
+/// The answer to a write, or its failure: if it may have been done, with the flags by which it can be
+/// repeated.
+pub(super) fn answered<T>(
+    answer: Result<tonic::Response<T>, Status>,
+    again: impl FnOnce() -> String,
+) -> anyhow::Result<T> {
+    match answer {
+        Ok(answer) => Ok(answer.into_inner()),
+        Err(status) if is_doubtful(&status) => Err(status).context(Repeatable(again())),
+        Err(status) => Err(status.into()),
+    }
+}
+
 /// Whether a write that failed like this may have been done.
-pub(super) fn is_doubtful(status: &Status) -> bool {
+fn is_doubtful(status: &Status) -> bool {
     match status.code() {
         Code::Cancelled
         | Code::Unknown

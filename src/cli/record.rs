@@ -1,13 +1,12 @@
 //! `record` and `confirm`: what a person agreed to, was asked, put off, declined or confirmed.
 
-use anyhow::Context;
 use clap::Args;
 use data_encoding::BASE64;
 use tonic::Status;
 use uuid::Uuid;
 
 use super::client::Client;
-use super::failure::{self, Repeatable};
+use super::failure;
 use super::fields::{self, EvidencePart};
 use super::json::Object;
 use super::output::{Format, Output};
@@ -235,11 +234,7 @@ impl Repeat {
     }
 
     fn of_answer<T>(self, answer: Result<tonic::Response<T>, Status>) -> anyhow::Result<T> {
-        match answer {
-            Ok(answer) => Ok(answer.into_inner()),
-            Err(status) if failure::is_doubtful(&status) => Err(status).context(Repeatable(self.0)),
-            Err(status) => Err(status.into()),
-        }
+        failure::answered(answer, || self.0)
     }
 }
 
@@ -275,6 +270,7 @@ fn json(recorded: &Recorded) -> Object {
 mod tests {
     use clap::Parser;
 
+    use super::super::failure::Repeatable;
     use super::*;
 
     #[derive(Debug, Parser)]

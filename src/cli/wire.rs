@@ -62,6 +62,14 @@ pub(super) fn some_span(length: Option<&prost_types::Duration>) -> Option<String
     length.map(span)
 }
 
+/// How many instances answer from after what was done.
+pub(super) fn instances(confirmed: i32) -> String {
+    match confirmed {
+        1 => "1 instance".to_owned(),
+        many => format!("{many} instances"),
+    }
+}
+
 /// `signup v3 (pt-BR)`.
 pub(super) fn notice_text(notice: &NoticeRef) -> String {
     format!(

@@ -1,11 +1,10 @@
 //! `withdraw`: ends consent, and returns once nothing can be allowed from before it.
 
-use anyhow::Context;
 use clap::{ArgGroup, Args};
 use uuid::Uuid;
 
 use super::client::Client;
-use super::failure::{self, Repeatable};
+use super::failure;
 use super::fields::{self, EvidencePart};
 use super::json::Object;
 use super::output::{Format, Output};
@@ -83,13 +82,8 @@ pub(super) async fn withdraw(
         actor: args.actor,
         idempotency_key: key.clone(),
     };
-    let answer = match client.consents().withdraw(client.request(request)).await {
-        Ok(answer) => answer.into_inner(),
-        Err(status) if failure::is_doubtful(&status) => {
-            return Err(status).context(Repeatable(format!("--idempotency-key {key}")));
-        }
-        Err(status) => return Err(status.into()),
-    };
+    let answer = client.consents().withdraw(client.request(request)).await;
+    let answer = failure::answered(answer, || format!("--idempotency-key {key}"))?;
     match output.format {
         Format::Table => output.text(text(&answer, &scope))?,
         Format::Json => output.json(&json(&answer))?,
@@ -105,13 +99,7 @@ fn text(answer: &WithdrawResponse, scope: &WithdrawalScope) -> String {
             some_time(answer.effective_at.as_ref()).unwrap_or_default(),
         ),
         ("event", answer.event_id.clone()),
-        (
-            "confirmed by",
-            match answer.instances_confirmed {
-                1 => "1 instance".to_owned(),
-                many => format!("{many} instances"),
-            },
-        ),
+        ("confirmed by", wire::instances(answer.instances_confirmed)),
         (
             "waited",
             some_span(answer.waited.as_ref()).unwrap_or_default(),

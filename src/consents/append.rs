@@ -563,12 +563,13 @@ impl Key {
         compiled: &Compiled,
         key: &str,
         recipient: &Recipient,
-        content: &[u8],
+        request: &impl Serialize,
     ) -> Self {
+        let content = serde_json::to_vec(request).expect("a request has only string keys");
         let keys = &compiled.keys;
         Self {
             key_hash: keys.idempotency_hash(&[b"key", key.as_bytes()]),
-            content_hash: keys.idempotency_hash(&[b"content", recipient.text.as_bytes(), content]),
+            content_hash: keys.idempotency_hash(&[b"content", recipient.text.as_bytes(), &content]),
         }
     }
 

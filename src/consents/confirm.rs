@@ -54,12 +54,11 @@ impl Consents {
             .chain(request.sender.iter().map(Named::Sender))
             .collect();
         let compiled = self.business_with(&request.business, &names).await?;
-        let content = serde_json::to_vec(request).expect("a request has only string keys");
         let key = Key::new(
             &compiled,
             &request.idempotency_key,
             &request.recipient,
-            &content,
+            request,
         );
         let write = Write {
             rpc: Rpc::ConfirmConsent,

@@ -72,7 +72,6 @@ impl Consents {
 
     async fn erase_now(&self, request: &EraseRequest) -> Result<EraseAnswer, Error> {
         let compiled = self.business(&request.business).await?;
-        let content = serde_json::to_vec(request).expect("a request has only string keys");
         let write = Write {
             rpc: Rpc::EraseSubject,
             business: &request.business,
@@ -83,7 +82,7 @@ impl Consents {
                 &compiled,
                 &request.idempotency_key,
                 &request.recipient,
-                &content,
+                request,
             )),
         };
         let found = match self.begin(&write, Wait::Yes).await? {

@@ -98,7 +98,6 @@ pub(super) struct StoredRecords {
 
 impl RecordRequest {
     pub(super) fn write<'a>(&'a self, compiled: &'a Compiled) -> Write<'a> {
-        let content = serde_json::to_vec(self).expect("a request has only string keys");
         let (key, recipient) = (&self.idempotency_key, &self.recipient);
         Write {
             rpc: Rpc::RecordConsent,
@@ -106,7 +105,7 @@ impl RecordRequest {
             compiled,
             recipient,
             payload: Payload::new(&self.evidence, &self.labels, &self.actor),
-            key: Some(Key::new(compiled, key, recipient, &content)),
+            key: Some(Key::new(compiled, key, recipient, self)),
         }
     }
 

@@ -66,7 +66,6 @@ impl Consents {
 
     async fn registry_check_now(&self, request: &RegistryRequest) -> Result<RegistryAnswer, Error> {
         let compiled = self.business(&request.business).await?;
-        let content = serde_json::to_vec(request).expect("a request has only string keys");
         let write = Write {
             rpc: Rpc::RecordRegistryCheck,
             business: &request.business,
@@ -77,7 +76,7 @@ impl Consents {
                 &compiled,
                 &request.idempotency_key,
                 &request.recipient,
-                &content,
+                request,
             )),
         };
         // What restricts is acknowledged on the strength of a write alone.

@@ -81,7 +81,6 @@ impl Consents {
     async fn suppress_now(&self, request: &SuppressRequest) -> Result<WithdrawAnswer, Error> {
         let names = suppressed_names(request);
         let compiled = self.business_with(&request.business, &names).await?;
-        let content = serde_json::to_vec(request).expect("a request has only string keys");
         let write = Write {
             rpc: Rpc::AddSuppression,
             business: &request.business,
@@ -92,7 +91,7 @@ impl Consents {
                 &compiled,
                 &request.idempotency_key,
                 &request.recipient,
-                &content,
+                request,
             )),
         };
         let found = match self.begin(&write, Wait::Yes).await? {
@@ -145,7 +144,6 @@ impl Consents {
 
     async fn lift_now(&self, request: &LiftRequest) -> Result<LiftAnswer, Error> {
         let compiled = self.business(&request.business).await?;
-        let content = serde_json::to_vec(request).expect("a request has only string keys");
         let write = Write {
             rpc: Rpc::LiftSuppression,
             business: &request.business,
@@ -156,7 +154,7 @@ impl Consents {
                 &compiled,
                 &request.idempotency_key,
                 &request.recipient,
-                &content,
+                request,
             )),
         };
         let found = match self.begin(&write, Wait::No).await? {

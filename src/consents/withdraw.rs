@@ -76,11 +76,10 @@ impl Consents {
     async fn withdraw_now(&self, request: &WithdrawRequest) -> Result<WithdrawAnswer, Error> {
         let sender = request.sender.as_ref();
         let compiled = self.business_for_opt_out(&request.business, sender).await?;
-        let content = serde_json::to_vec(request).expect("a request has only string keys");
         let key = request
             .idempotency_key
             .as_ref()
-            .map(|key| Key::new(&compiled, key, &request.recipient, &content));
+            .map(|key| Key::new(&compiled, key, &request.recipient, request));
         let mut write = Write {
             rpc: Rpc::Withdraw,
             business: &request.business,

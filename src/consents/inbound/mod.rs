@@ -287,7 +287,6 @@ impl Consents {
 
 /// The message id identifies a report; without one what, by whom, to whom and when do.
 fn report_key(report: &InboundReport, compiled: &Compiled) -> Key {
-    let content = serde_json::to_vec(report).expect("a report has only string keys");
     let name = match report.message_id.as_str() {
         "" => format!(
             "{}/{}/{}",
@@ -299,7 +298,7 @@ fn report_key(report: &InboundReport, compiled: &Compiled) -> Key {
     };
     // Ids of other people's messages are other ids: a provider's may be unique to a chat only.
     let name = format!("{}/{name}", report.recipient.text.as_str());
-    Key::new(compiled, &name, &report.recipient, &content)
+    Key::new(compiled, &name, &report.recipient, report)
 }
 
 /// What proves the act: the message itself.

@@ -14,7 +14,7 @@ use super::shed::Shedding;
 use super::status;
 use super::stream::{self, Answers, Bounded};
 use super::usage::{self, Meter, Usage};
-use crate::auth::Gate;
+use crate::auth::{Admitted, Gate};
 use crate::consents::Consents;
 use crate::domain::caller::Permission;
 use crate::domain::id::CallerName;
@@ -53,11 +53,11 @@ impl ConsentService {
         permission: Permission,
         business: Option<&str>,
         people: usize,
-    ) -> Result<(Arc<Meter>, Option<CallerName>), Status> {
+    ) -> Result<(Arc<Meter>, Admitted), Status> {
         let admitted = admit_known(&self.gate, request, permission, business).await?;
         let meter = self.usage.of(&admitted);
         meter.spend(people)?;
-        Ok((meter, admitted.name().cloned()))
+        Ok((meter, admitted))
     }
 
     /// As [`Self::writer`], of what can only give consent or free somebody to be written to.
@@ -67,7 +67,8 @@ impl ConsentService {
         business: &str,
     ) -> Result<Option<CallerName>, Status> {
         let metered = self.metered(request, Permission::Record, Some(business), 1);
-        Ok(metered.await?.1)
+        let (_, admitted) = metered.await?;
+        Ok(admitted.name().cloned())
     }
 
     /// Who has something recorded, which is kept with it.

@@ -237,6 +237,8 @@ impl Follower {
         let term = self.parts.term;
         let mut renewal = Instant::now() + term.renewal();
         let mut look = Instant::now() + term.look();
+        // Whether more was applied than the last renewal published.
+        let mut unpublished = false;
         loop {
             let mut job = Job::Look;
             tokio::select! {
@@ -245,7 +247,10 @@ impl Follower {
                     Some(asked) => self.asked.push(asked),
                     None => break,
                 },
-                () = heard.notified() => {}
+                // Somebody waits for what is applied, which may be applied already.
+                () = heard.notified() => if unpublished {
+                    job = Job::Renew;
+                },
                 () = tokio::time::sleep_until(look.min(renewal)) => {}
             }
             // W2: whoever asked until now committed before the renewal that begins now.
@@ -263,9 +268,17 @@ impl Follower {
                 renewal = now + term.renewal();
             }
             match done {
-                // F2: what was applied is published at once.
-                Ok(Applied::Something) => renewal = now,
-                Ok(Applied::Nothing) => {}
+                // F2: what was applied is published at once; what a renewal itself applied, when somebody says that
+                // it is waited for, or at the next look. Otherwise one renewal would follow the other, each a
+                // commit, for as long as anybody writes.
+                Ok(Applied::Something) => {
+                    unpublished = true;
+                    renewal = match job {
+                        Job::Look => now,
+                        Job::Renew => now + term.look(),
+                    };
+                }
+                Ok(Applied::Nothing) => unpublished &= job != Job::Renew,
                 Err(error) => {
                     self.failed(&error);
                     let again = match error {

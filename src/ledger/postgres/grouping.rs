@@ -4,20 +4,25 @@
 //! A lone one is sent at once, by itself. What one act does is never another one's failure: where a
 //! shared statement fails as a whole nothing of it is committed, and each act is sent by itself.
 //!
+//! No two statements under way touch one partition: the second would hold what it has locked already until the first one's
+//! commit is on disk, and whoever waits for that would wait, too.
+//!
 //! An act whose caller goes away while it waits is not sent; one that is sent with others is carried out.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
 use super::super::together::Distinct;
-use super::super::{Appended, Error};
+use super::super::{Appended, Error, Partition};
+use super::lending::Lent;
 use super::many::Act;
 use super::{Core, append, many};
 
 /// How many statements are under way at a time: one is carried out while another one's commit is
-/// awaited. More would only wait for each other's heads.
-const AT_ONCE: usize = 3;
+/// awaited.
+const AT_ONCE: usize = 2;
 /// How many acts share a statement at most.
 const MOST: usize = 48;
 
@@ -32,6 +37,8 @@ pub(super) struct Grouping {
 struct State {
     waiting: Vec<Given>,
     running: usize,
+    /// The partitions of what is under way.
+    busy: HashSet<Partition>,
 }
 
 #[derive(Debug)]
@@ -65,9 +72,10 @@ impl Grouping {
 
     fn join(&self, act: Act) -> Joined<'_> {
         let mut state = locked(&self.state);
-        if state.running < AT_ONCE {
+        if state.running < AT_ONCE && state.busy.insert(act.partition) {
             state.running += 1;
-            return Joined::Alone(act, Place(self));
+            let place = Place(self, act.partition);
+            return Joined::Alone(act, place);
         }
         let (answer, answered) = oneshot::channel();
         state.waiting.push(Given { act, answer });
@@ -87,12 +95,13 @@ enum Joined<'a> {
 
 /// A place among the statements under way. Given up, also by a caller who goes away, it goes to those
 /// who came meanwhile.
-struct Place<'a>(&'a Grouping);
+struct Place<'a>(&'a Grouping, Partition);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let Grouping { core, state } = self.0;
         let mut locked = locked(state);
+        locked.busy.remove(&self.1);
         if locked.waiting.is_empty() {
             locked.running -= 1;
         } else {
@@ -106,14 +115,18 @@ fn locked(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 }
 
 async fn run(core: Arc<Core>, state: Arc<Mutex<State>>) {
+    // Kept from one statement to the next: giving it back costs a round trip.
+    let mut lent = None;
+    let mut done = Vec::new();
     loop {
-        let group = locked(&state).next();
+        let group = locked(&state).next(&done);
         if group.is_empty() {
             return;
         }
         let (acts, answers): (Vec<Act>, Vec<_>) =
             group.into_iter().map(|one| (one.act, one.answer)).unzip();
-        let results = core.append_each(&acts).await;
+        let results = core.append_each(&acts, &mut lent).await;
+        done = acts.iter().map(|act| act.partition).collect();
         for (answer, result) in answers.into_iter().zip(results) {
             // Its caller may have gone: it is carried out all the same.
             let _ = answer.send(result);
@@ -122,9 +135,12 @@ async fn run(core: Arc<Core>, state: Arc<Mutex<State>>) {
 }
 
 impl State {
-    /// The next acts to be sent, none of them of one subject or call; or the end of a place among
-    /// those under way. Who came first is in it.
-    fn next(&mut self) -> Vec<Given> {
+    /// The next acts to be sent after those of these partitions, none of them of one subject or call; or the end of
+    /// a place among those under way. Who came first is in it.
+    fn next(&mut self, done: &[Partition]) -> Vec<Given> {
+        for partition in done {
+            self.busy.remove(partition);
+        }
         let mut taken = Distinct::default();
         let mut group = Vec::new();
         let mut left = Vec::new();
@@ -132,13 +148,16 @@ impl State {
             if given.answer.is_closed() {
                 continue;
             }
-            if group.len() < MOST && given.act.is_apart(&mut taken) {
+            let is_free = !self.busy.contains(&given.act.partition);
+            if is_free && group.len() < MOST && given.act.is_apart(&mut taken) {
                 group.push(given);
             } else {
                 left.push(given);
             }
         }
         self.waiting = left;
+        let partitions = group.iter().map(|given: &Given| given.act.partition);
+        self.busy.extend(partitions);
         if group.is_empty() {
             self.running -= 1;
         }
@@ -147,17 +166,22 @@ impl State {
 }
 
 impl Core {
-    /// Appends acts of which no two are of one subject or call; each with what came of it.
-    pub(super) async fn append_each(&self, acts: &[Act]) -> Vec<Result<Appended, Error>> {
+    /// Appends acts of which no two are of one subject or call; each with what came of it. The connection is kept for
+    /// the next ones unless something went wrong.
+    pub(super) async fn append_each(
+        &self,
+        acts: &[Act],
+        kept: &mut Option<Lent>,
+    ) -> Vec<Result<Appended, Error>> {
         if let [act] = acts {
-            return vec![self.append_act(act).await];
+            return vec![self.append_kept(act, kept).await];
         }
-        match self.append_group(acts).await {
+        match self.append_group(acts, kept).await {
             Ok(Some(appended)) => appended.into_iter().map(Ok).collect(),
             Ok(None) => {
                 let mut results = Vec::with_capacity(acts.len());
                 for act in acts {
-                    results.push(self.append_act(act).await);
+                    results.push(self.append_kept(act, kept).await);
                 }
                 results
             }
@@ -170,8 +194,12 @@ impl Core {
     }
 
     /// One statement. `None`: the database refused it, so that nothing of it is committed.
-    async fn append_group(&self, acts: &[Act]) -> Result<Option<Vec<Appended>>, Error> {
-        let (began, mut lent) = (self.history.current(), self.lent().await?);
+    async fn append_group(
+        &self,
+        acts: &[Act],
+        kept: &mut Option<Lent>,
+    ) -> Result<Option<Vec<Appended>>, Error> {
+        let (began, mut lent) = (self.history.current(), self.kept(kept).await?);
         let sent = super::notices::durably(async {
             match many::append(&mut lent, acts).await {
                 Ok(appended) => Ok(Some(appended)),
@@ -189,17 +217,94 @@ impl Core {
             let timeline = super::timeline_numbered(&timeline)?;
             self.compare(began, timeline, &mut lent)?;
         }
+        *kept = Some(lent);
         Ok(Some(appended))
     }
 
     /// One act by itself.
     async fn append_act(&self, act: &Act) -> Result<Appended, Error> {
-        let (began, mut lent) = (self.history.current(), self.lent().await?);
+        self.append_kept(act, &mut None).await
+    }
+
+    async fn append_kept(&self, act: &Act, kept: &mut Option<Lent>) -> Result<Appended, Error> {
+        let (began, mut lent) = (self.history.current(), self.kept(kept).await?);
         let sent = super::notices::durably(append::append_act(&mut lent, act));
         let (appended, timeline) = sent.await?;
         if let Some(timeline) = timeline {
             self.compare(began, timeline, &mut lent)?;
         }
+        *kept = Some(lent);
         Ok(appended)
+    }
+
+    /// The connection that was kept, or another one.
+    async fn kept(&self, kept: &mut Option<Lent>) -> Result<Lent, Error> {
+        match kept.take() {
+            Some(lent) => Ok(lent),
+            None => self.lent().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// An act of somebody of this partition.
+    fn given(partition: u16) -> Given {
+        let act = Act {
+            partition: Partition(partition),
+            key: *Uuid::now_v7().as_bytes(),
+            business: "acme".into(),
+            subject_id: Uuid::now_v7(),
+            key_id: 1,
+            facts: Vec::new(),
+            expected: 0,
+            event_id: Uuid::now_v7(),
+            recorded_at: 0,
+            body: String::new(),
+            address: None,
+            payload: None,
+            call: None,
+        };
+        let (answer, answered) = oneshot::channel();
+        // Somebody waits for it.
+        std::mem::forget(answered);
+        Given { act, answer }
+    }
+
+    fn partitions(group: &[Given]) -> Vec<Partition> {
+        group.iter().map(|given| given.act.partition).collect()
+    }
+
+    #[test]
+    fn no_two_statements_under_way_touch_one_partition() {
+        let mut state = State {
+            running: 2,
+            waiting: [1, 2, 1, 3].map(given).into(),
+            ..State::default()
+        };
+        let first = partitions(&state.next(&[]));
+        assert_eq!(first, [1, 2, 1, 3].map(Partition));
+        state.waiting.extend([2, 4].map(given));
+        assert_eq!(partitions(&state.next(&[])), [Partition(4)]);
+        assert_eq!(state.running, 2);
+        // When the first one is done, what had to wait for it goes.
+        assert_eq!(partitions(&state.next(&first)), [Partition(2)]);
+        assert_eq!(state.running, 2);
+    }
+
+    #[test]
+    fn a_place_ends_where_everybody_waits_for_another_one() {
+        let mut state = State {
+            running: 2,
+            busy: [Partition(1)].into(),
+            waiting: vec![given(1)],
+        };
+        assert!(state.next(&[]).is_empty());
+        assert_eq!((state.running, state.waiting.len()), (1, 1));
+        assert_eq!(partitions(&state.next(&[Partition(1)])), [Partition(1)]);
     }
 }

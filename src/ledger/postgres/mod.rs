@@ -253,7 +253,7 @@ impl Ledger for Postgres {
         if acts.is_empty() {
             return results;
         }
-        let appended = self.core.append_each(&acts).await;
+        let appended = self.core.append_each(&acts, &mut None).await;
         for (place, result) in places.into_iter().zip(appended) {
             results[place] = result;
         }

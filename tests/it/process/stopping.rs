@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use consentgate::grpc::proto::Decision;
+use consentgate::grpc::proto::{Decision, Recipient};
 use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
@@ -48,6 +48,23 @@ impl Held {
     }
 }
 
+/// Two people whose appends do not wait for each other: of two partitions, which nobody can tell from their numbers.
+async fn apart(place: &Place, gate: &Gate) -> (Recipient, Recipient) {
+    let mut sql = place.sql().await;
+    let first = person(1);
+    for number in 1.. {
+        let other = person(number);
+        let key = format!("apart-{number}");
+        let recorded = gate.client().record_consent(grant(&other, &key)).await;
+        recorded.unwrap();
+        let partitions = "SELECT count(DISTINCT partition) FROM subject";
+        if sql.number(partitions).await == 2 {
+            return (first, other);
+        }
+    }
+    unreachable!("there are more numbers than tries")
+}
+
 #[tokio::test]
 async fn when_told_to_end_it_says_so_finishes_what_has_begun_and_takes_nothing_new() {
     let place = Place::migrated().await;
@@ -58,12 +75,12 @@ async fn when_told_to_end_it_says_so_finishes_what_has_begun_and_takes_nothing_n
     let mut watch = watch.unwrap().into_inner();
     while watch.next().await.unwrap().unwrap().status() != ServingStatus::Serving {}
 
+    let (first, second) = apart(&place, &gate).await;
     let mut held = Held::appends(&place).await;
     let (mut recording, mut withdrawing) = (gate.client(), gate.client());
-    let record =
-        tokio::spawn(async move { recording.record_consent(grant(&person(1), "a")).await });
-    let withdraw =
-        tokio::spawn(async move { withdrawing.withdraw(opt_out(&person(2), "b")).await });
+    let (given, taken) = (grant(&first, "a"), opt_out(&second, "b"));
+    let record = tokio::spawn(async move { recording.record_consent(given).await });
+    let withdraw = tokio::spawn(async move { withdrawing.withdraw(taken).await });
     held.until_waiting(2).await;
 
     gate.signal("TERM");
@@ -99,11 +116,11 @@ async fn when_told_to_end_it_says_so_finishes_what_has_begun_and_takes_nothing_n
     assert_eq!(left, 0);
     let gate = place.gate().await;
     assert_eq!(
-        gate.events(&person(1)).await[0].event_id,
+        gate.events(&first).await.last().unwrap().event_id,
         recorded.records[0].event_id
     );
     assert_eq!(
-        gate.events(&person(2)).await[0].event_id,
+        gate.events(&second).await.last().unwrap().event_id,
         withdrawn.event_id
     );
 }

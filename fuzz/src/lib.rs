@@ -4,8 +4,9 @@
 //! Their corpora lie in `fuzz/corpus`. `make test` replays them, `make fuzz` goes on from them.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
-use consentgate::auth::{TokenText, bearer};
+use consentgate::auth::{Algorithm, JwtCallers, JwtKeys, JwtRules, TokenText, bearer};
 use consentgate::catalog;
 use consentgate::consents::token::Tokens;
 use consentgate::domain::address::Address;
@@ -14,6 +15,7 @@ use consentgate::domain::facts::Facts;
 use consentgate::domain::keywords::{Message, Words};
 use consentgate::domain::phone;
 use consentgate::domain::place;
+use consentgate::domain::time::Timestamp;
 use consentgate::grpc::convert::{check, inbound, report, write};
 use consentgate::keys::Keyring;
 use consentgate::policy;
@@ -145,10 +147,36 @@ static TOKENS: LazyLock<Tokens> = LazyLock::new(|| {
     Tokens::new(keys, "a ledger".to_owned())
 });
 
-/// What callers and operators show: credentials, consistency tokens, keyrings.
+/// The public key of RFC 8037, appendix A.
+const JWKS: &[u8] = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+static JWTS: LazyLock<JwtCallers> = LazyLock::new(|| {
+    let rules = JwtRules {
+        issuer: "i".to_owned(),
+        audience: "a".to_owned(),
+        algorithms: vec![Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256],
+        max_life: Duration::from_hours(1),
+        clock_skew: Duration::from_secs(30),
+    };
+    JwtCallers::new(rules, JwtKeys::read(JWKS).expect("it is a set"))
+});
+
+/// A JWT that nobody signed, at 1000 seconds.
+fn jwt(data: &[u8]) {
+    let now = Timestamp::from_micros(1_000_000_000);
+    assert!(JWTS.caller(data, now).is_none(), "a forged JWT is taken");
+}
+
+/// What callers and operators show: credentials, consistency tokens, keyrings, the keys of JWTs.
 fn tokens(data: &[u8]) {
     if let Some(credential) = bearer(std::iter::once(data)) {
         assert!(data.ends_with(credential));
+        jwt(credential);
+    }
+    jwt(data);
+    match JwtKeys::read(data) {
+        Ok(keys) => assert!(keys.count() <= data.len()),
+        Err(mistake) => assert!(!mistake.to_string().is_empty(), "a refusal says why"),
     }
     let Ok(text) = std::str::from_utf8(data) else {
         return;

@@ -1,19 +1,20 @@
 //! Who calls, and whether this caller may: asked first by every call, and answered from memory.
 //!
-//! A credential is a token in `authorization: Bearer`, or the certificate of the connection. JWTs will be
-//! a further way to the same [`Caller`], found in [`Gate::identify`]; nothing after it asks how somebody
-//! was known.
+//! A credential is a token or a JWT in `authorization: Bearer`, or the certificate of the connection. All lead to
+//! a [`Caller`], in [`Gate::identify`]; nothing after it asks how somebody was known.
 //!
 //! A revocation that was acknowledged holds on every instance, by the protocol that a withdrawal holds by:
 //! the lease is looked at before the tokens in memory are (C1). Nothing here knows the wire, nor what a
 //! refused caller is told.
 
 mod certificate;
+mod jwt;
 mod token;
 
 use std::sync::Arc;
 
 pub use certificate::{BadCallers, Certificate, CertificateCallers, Name, ReadCallers};
+pub use jwt::{Algorithm, BadKeys, JwtCallers, JwtKeys, JwtRules, reads_like_jwt};
 pub use token::{Malformed, TokenText};
 
 use crate::cache::FactsCache;
@@ -50,6 +51,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub keys: Arc<LedgerKeys>,
     pub certificates: CertificateCallers,
+    pub jwts: JwtCallers,
     /// Whether a credential is needed also while the ledger holds no token.
     pub always: bool,
 }
@@ -82,14 +84,15 @@ pub struct Admitted(Option<Who>);
 #[derive(Debug, Clone)]
 enum Who {
     Token(Arc<Known>),
-    Certificate(Arc<Caller>),
+    /// By a JWT or a certificate.
+    Other(Arc<Caller>),
 }
 
 impl Who {
     fn caller(&self) -> &Caller {
         match self {
             Self::Token(known) => &known.token.caller,
-            Self::Certificate(caller) => caller,
+            Self::Other(caller) => caller,
         }
     }
 }
@@ -97,21 +100,21 @@ impl Who {
 /// As [`Who`], before anybody needs to keep it.
 enum Found<'a> {
     Token(&'a Arc<Known>),
-    Certificate(Arc<Caller>),
+    Other(Arc<Caller>),
 }
 
 impl Found<'_> {
     fn caller(&self) -> &Caller {
         match self {
             Self::Token(known) => &known.token.caller,
-            Self::Certificate(caller) => caller,
+            Self::Other(caller) => caller,
         }
     }
 
     fn keep(self) -> Who {
         match self {
             Self::Token(known) => Who::Token(Arc::clone(known)),
-            Self::Certificate(caller) => Who::Certificate(caller),
+            Self::Other(caller) => Who::Other(caller),
         }
     }
 }
@@ -215,15 +218,19 @@ impl Gate {
         })
     }
 
-    /// Whose credential this is, if it is a good one. Who shows a token is judged by it, and a bad one is
-    /// not made good by a certificate. A kind of credential that is yet to come is told by its form here.
+    /// Whose credential this is, if it is a good one. Who shows a token or a JWT is judged by it, and a bad one
+    /// is not made good by a certificate. The two are told apart by their form.
     fn identify<'a>(&self, callers: &'a Callers, shown: Shown<'_>) -> Option<Found<'a>> {
-        match shown.bearer {
-            Some(bearer) => self.known(callers, bearer).map(Found::Token),
-            None => {
-                let caller = self.0.certificates.find(shown.certificate?);
-                caller.map(Found::Certificate)
+        let Some(bearer) = shown.bearer else {
+            let caller = self.0.certificates.find(shown.certificate?);
+            return caller.map(Found::Other);
+        };
+        match jwt::Parts::of(bearer) {
+            Some(parts) => {
+                let caller = self.0.jwts.find(parts, self.0.clock.now());
+                caller.map(Found::Other)
             }
+            None => self.known(callers, bearer).map(Found::Token),
         }
     }
 

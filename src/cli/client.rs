@@ -16,7 +16,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use zeroize::Zeroizing;
 
 use super::Globals;
-use crate::auth::TokenText;
+use crate::auth::{TokenText, reads_like_jwt};
 use crate::grpc::proto::catalog_service_client::CatalogServiceClient;
 use crate::grpc::proto::consent_service_client::ConsentServiceClient;
 use crate::grpc::proto::ledger_service_client::LedgerServiceClient;
@@ -82,7 +82,7 @@ impl Client {
     }
 }
 
-/// The token of the file, or else of the environment. One that is mistyped is told here: a server says the
+/// The token or JWT of the file, or else of the environment. One that is mistyped is told here: a server says the
 /// same to whoever shows a wrong one and to whoever shows none.
 #[expect(
     clippy::disallowed_methods,
@@ -102,8 +102,14 @@ fn credential(file: Option<&Path>) -> anyhow::Result<Option<AsciiMetadataValue>>
         },
     };
     let text = Zeroizing::new(text);
-    let token = TokenText::parse(&text).with_context(|| place)?;
-    let value = Zeroizing::new(format!("Bearer {}", token.expose()));
+    // What is wrong with a JWT only a server can tell.
+    let value = match reads_like_jwt(text.trim()) {
+        true => Zeroizing::new(format!("Bearer {}", text.trim())),
+        false => {
+            let token = TokenText::parse(&text).with_context(|| place)?;
+            Zeroizing::new(format!("Bearer {}", token.expose()))
+        }
+    };
     let mut value = AsciiMetadataValue::try_from(value.as_str())?;
     value.set_sensitive(true);
     Ok(Some(value))
@@ -233,8 +239,12 @@ mod tests {
         );
         assert!(!format!("{value:?}").contains(token.expose()));
 
+        std::fs::write(&path, "eyJhIjoxfQ.e30.AAAA\n").unwrap();
+        let value = credential(Some(&path)).unwrap().unwrap();
+        assert_eq!(value.to_str().unwrap(), "Bearer eyJhIjoxfQ.e30.AAAA");
+
         let mistyped = format!("{}x", &token.expose()[..71]);
-        for text in ["", "hunter2", &mistyped] {
+        for text in ["", "hunter2", "a.b", "eyJ.e30.AA", &mistyped] {
             std::fs::write(&path, text).unwrap();
             let error = format!("{:#}", credential(Some(&path)).unwrap_err());
             assert!(error.starts_with("`--token-file "), "{error}");

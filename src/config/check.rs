@@ -7,6 +7,9 @@ use super::problem::{Error, Origins, Problem, place};
 use super::value::Value;
 use super::{Authentication, ByteSize, Config, Listen};
 
+/// A time by its setting, with the least and the most that it may be.
+type Limited = (&'static str, Duration, Duration, Duration);
+
 impl Config {
     /// Whether the settings fit together, for a configuration that was not loaded but written by
     /// hand.
@@ -68,6 +71,7 @@ impl Config {
             ));
         }
         problems.extend(self.tls_conflicts(origins).map(Problem::Conflict));
+        problems.extend(self.jwt_conflicts(origins).map(Problem::Conflict));
         problems
     }
 
@@ -111,6 +115,46 @@ impl Config {
             ));
         }
         found.into_iter()
+    }
+
+    fn jwt_conflicts(&self, origins: &Origins) -> impl Iterator<Item = String> {
+        let given = [
+            ("jwt_jwks_file", self.jwt_jwks_file.is_some()),
+            ("jwt_issuer", self.jwt_issuer.is_some()),
+            ("jwt_audience", self.jwt_audience.is_some()),
+        ];
+        let mut found = Vec::new();
+        for (name, _) in given.iter().filter(|one| one.1) {
+            for (other, _) in given.iter().filter(|one| !one.1) {
+                let name = place(name, origins);
+                found.push(format!("{name} is set, which needs `{other}` as well"));
+            }
+        }
+        let off = self.authentication == Some(Authentication::Off);
+        if off && self.jwt_jwks_file.is_some() {
+            let (off, keys) = (
+                place("authentication", origins),
+                place("jwt_jwks_file", origins),
+            );
+            found.push(format!(
+                "{off} is `off`, while {keys} says who may call: remove one"
+            ));
+        }
+        found.into_iter()
+    }
+
+    fn jwt_times(&self) -> [Limited; 2] {
+        const DAY: Duration = Duration::from_hours(24);
+        let minutes = Duration::from_mins;
+        [
+            ("jwt_max_life", self.jwt_max_life, minutes(1), DAY),
+            (
+                "jwt_clock_skew",
+                self.jwt_clock_skew,
+                Duration::ZERO,
+                minutes(5),
+            ),
+        ]
     }
 
     fn outside_limits(&self, origins: &Origins) -> Vec<Problem> {
@@ -158,7 +202,7 @@ impl Config {
             .filter_map(|(name, wait)| Some((name, wait?, MS, Duration::from_mins(1))));
         let silence = self.max_silence;
         let silence = silence.map(|wait| ("max_silence", wait, 100 * MS, Duration::from_hours(1)));
-        let waits: Vec<_> = waits.chain(silence).collect();
+        let waits: Vec<_> = waits.chain(silence).chain(self.jwt_times()).collect();
         let sizes = [
             (
                 "cache_size",
@@ -268,6 +312,32 @@ mod tests {
     }
 
     #[test]
+    fn jwts_need_their_keys_their_issuer_and_what_they_are_issued_for() {
+        let all = [
+            ("jwt_jwks_file", "a"),
+            ("jwt_issuer", "b"),
+            ("jwt_audience", "c"),
+        ];
+        assert_eq!(refusal(all), None);
+        for missing in 0..all.len() {
+            let [one, other] = [all[(missing + 1) % 3], all[(missing + 2) % 3]];
+            let refused = refusal([one, other]).unwrap();
+            let said = format!("which needs `{}` as well", all[missing].0);
+            assert!(refused.contains(&said), "{refused}");
+        }
+        let off = [all[0], all[1], all[2], ("authentication", "off")];
+        let refused = refusal(off).unwrap();
+        assert!(
+            refused.contains("`--authentication` is `off`, while `--jwt-jwks-file` says"),
+            "{refused}"
+        );
+        for algorithms in ["none", "HS256", "ES256,HS256"] {
+            let refused = refusal([("jwt_algorithms", algorithms)]).unwrap();
+            assert!(refused.contains("expected some of RS256"), "{refused}");
+        }
+    }
+
+    #[test]
     fn postgresql_needs_exactly_one_key() {
         let database = ("database", "postgres://h/d");
         let refused = refusal([database]).unwrap();
@@ -311,6 +381,9 @@ mod tests {
             ("idempotency_retention", "1h", "59m"),
             ("statement_timeout", "1ms", "0s"),
             ("metrics_interval", "100ms", "99ms"),
+            ("jwt_max_life", "1m", "59s"),
+            ("jwt_max_life", "1d", "25h"),
+            ("jwt_clock_skew", "5m", "301s"),
             ("max_wait", "1ms", "61s"),
             ("max_database_wait", "1m", "61s"),
             ("cache_size", "1MiB", "1023KiB"),

@@ -14,6 +14,7 @@ mod check;
 mod database;
 mod flags;
 mod given;
+mod jwt;
 mod listen;
 mod load;
 mod problem;
@@ -28,6 +29,7 @@ use std::time::Duration;
 pub use database::{Database, Postgres, Secret};
 pub use flags::Flags;
 pub use given::SettingsFile;
+pub use jwt::{JwtAlgorithm, JwtAlgorithms};
 pub use listen::{Listen, NotAPlace};
 pub use load::Loaded;
 pub use problem::{Error, Origin, Problem};
@@ -99,6 +101,26 @@ settings! {
         /// TOML file that says who is known by which name in a client's certificate, and what each may do.
         /// Once set, every call needs a token or such a certificate.
         tls_callers: Option<PathBuf> = unset("/etc/consentgate/callers.toml"),
+    }
+
+    "JWT" {
+        /// JSON file with the keys of whoever issues JWTs to callers (a JWK set). It is read again within
+        /// seconds of a change; one that is not usable is logged, and what was read before stays. Once set,
+        /// every call needs a credential. Needs `jwt_issuer` and `jwt_audience`.
+        jwt_jwks_file: Option<PathBuf> = unset("/etc/consentgate/jwks.json"),
+        /// Who issues them: the whole of the claim `iss`.
+        jwt_issuer: Option<String> = unset("https://login.example.com/"),
+        /// What they must be issued for: one of the values of the claim `aud`.
+        jwt_audience: Option<String> = unset("consentgate"),
+        /// Algorithms that they may be signed by, with commas between: `ES256`, `ES384`, `EdDSA`, and `RS` or
+        /// `PS` with `256`, `384` or `512`. No others, and none whose secret both sides share.
+        jwt_algorithms: JwtAlgorithms = value("RS256,PS256,ES256,EdDSA"),
+        /// Longest time from the issue of a JWT (`iat`) to its end (`exp`); one that is good for longer is
+        /// refused, since none can be revoked by itself. From 1m to 1d.
+        jwt_max_life: Duration = value("1h"),
+        /// How far the issuer's clock and this server's may be apart: a JWT counts that much earlier and
+        /// later than it says. At most 5m.
+        jwt_clock_skew: Duration = value("30s"),
     }
 
     "Example" {
@@ -287,7 +309,7 @@ impl Config {
 
     /// Whether callers need a credential also while the ledger holds no token.
     pub fn always_authenticates(&self) -> bool {
-        if self.tls_callers.is_some() {
+        if self.tls_callers.is_some() || self.jwt_jwks_file.is_some() {
             return true;
         }
         match self.authentication {
@@ -398,6 +420,11 @@ mod tests {
             ..Config::default()
         };
         assert!(known.always_authenticates());
+        let issued = Config {
+            jwt_jwks_file: Some("jwks.json".into()),
+            ..Config::default()
+        };
+        assert!(issued.always_authenticates());
     }
 
     #[test]

@@ -129,9 +129,11 @@ mod tests {
                 continue;
             };
             let mut text = format!("{} = {}\n", setting.name, setting.as_toml(sample));
-            // Of TLS no setting can be without some of the others.
+            // Of TLS and of JWTs no setting can be without some of the others.
             let others = SETTINGS.iter().filter(|other| other.name != setting.name);
-            for other in others.filter(|other| [setting.group, other.group] == ["TLS"; 2]) {
+            for other in others.filter(|other| {
+                setting.group == other.group && ["TLS", "JWT"].contains(&setting.group)
+            }) {
                 if let Preset::Unset { sample } = other.default {
                     text = format!("{text}{} = {}\n", other.name, other.as_toml(sample));
                 }

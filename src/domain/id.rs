@@ -81,6 +81,9 @@ fn check_length(text: &str, max: usize) -> Result<(), InvalidName> {
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:ident, $max:literal) => {
+        name!($(#[$doc])* $name, $check, $max, kept $check);
+    };
+    ($(#[$doc:meta])* $name:ident, $check:ident, $max:literal, kept $kept:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -108,7 +111,7 @@ macro_rules! name {
         impl TryFrom<String> for $name {
             type Error = InvalidName;
             fn try_from(text: String) -> Result<Self, InvalidName> {
-                $check(&text, $max)?;
+                $kept(&text, $max)?;
                 Ok(Self(Short::new(&text)))
             }
         }
@@ -170,8 +173,27 @@ name!(
 
 name!(
     /// A program or a team that calls this service. Not a person's name: it stands in logs.
-    CallerName, check_slug, 64
+    CallerName, check_slug, 64, kept check_caller
 );
+
+/// What the name of a caller by JWT begins with: no name that an operator gives has a colon, so nobody who issues
+/// JWTs can take the name of a token or a certificate.
+const BY_JWT: &str = "jwt:";
+
+impl CallerName {
+    /// Of the caller whom a JWT names as its subject.
+    pub fn of_jwt(subject: &str) -> Result<Self, InvalidName> {
+        check_slug(subject, Self::MAX - BY_JWT.len())?;
+        Ok(Self(Short::new(&format!("{BY_JWT}{subject}"))))
+    }
+}
+
+fn check_caller(text: &str, max: usize) -> Result<(), InvalidName> {
+    match text.strip_prefix(BY_JWT) {
+        Some(subject) => check_slug(subject, max - BY_JWT.len()),
+        None => check_slug(text, max),
+    }
+}
 
 name!(
     /// Id of one decision; of an item of a batch, the batch's and the item's number.
@@ -304,6 +326,24 @@ impl fmt::Debug for JurisdictionCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_caller_by_jwt_has_a_name_that_nobody_can_be_given() {
+        let name = CallerName::of_jwt("crm-sync").unwrap();
+        assert_eq!(name.as_str(), "jwt:crm-sync");
+        assert!(CallerName::parse("jwt:crm-sync").is_err());
+        // It reads back from where it was kept.
+        assert_eq!(CallerName::try_from("jwt:crm-sync".to_owned()), Ok(name));
+        for subject in ["", "CRM", "a:b", "jwt:a", "-a", "a@b", "ä", &"a".repeat(61)] {
+            assert!(CallerName::of_jwt(subject).is_err(), "{subject}");
+            let kept = format!("jwt:{subject}");
+            assert!(CallerName::try_from(kept).is_err(), "{subject}");
+        }
+        assert!(CallerName::of_jwt(&"a".repeat(60)).is_ok());
+        for other in ["other:crm", "jwt:", ":crm"] {
+            assert!(CallerName::try_from(other.to_owned()).is_err(), "{other}");
+        }
+    }
 
     #[test]
     fn a_slug_is_lower_case_and_bounded() {

@@ -6,7 +6,9 @@
 //! [`Server`] that the binary starts, on port 0.
 
 mod example;
+mod file;
 mod followed;
+mod jwks;
 mod listener;
 mod open;
 mod socket;
@@ -39,15 +41,16 @@ use crate::ledger::{self, Ledger, OpenError};
 use crate::policy;
 use crate::telemetry::{self, Metrics, Telemetry};
 use followed::{Followed, Following, activity_share, limits};
+use jwks::Jwks;
 use listener::Connections;
 use socket::Socket;
 use sweeper::Sweeper;
 use tls::Tls;
 use watch::Watch;
 
+pub use file::FileError;
 pub use followed::{TokenStore, with_tokens};
 pub use open::{accept_history, migrate, open_ledger};
-pub use tls::TlsError;
 
 /// Why the server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +87,7 @@ pub enum Error {
         source: std::io::Error,
     },
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    File(#[from] FileError),
     #[error("the transport failed: {0}")]
     Transport(#[from] tonic::transport::Error),
     #[error(transparent)]
@@ -106,6 +109,7 @@ impl From<ledger::Error> for Error {
 pub struct Server {
     socket: Socket,
     tls: Option<Arc<Tls>>,
+    jwks: Option<Arc<Jwks>>,
     address: Listen,
     config: Config,
     services: Services,
@@ -126,7 +130,8 @@ impl Server {
         metrics: Metrics,
     ) -> Result<Self, Error> {
         may_start(config)?;
-        let tls = Tls::open(config).await?;
+        let tls = Tls::open(config, &metrics).await?;
+        let jwks = Jwks::open(config, &metrics).await?;
         let policy_text = policy_text(config).await?;
         let Followed {
             ledger,
@@ -154,6 +159,7 @@ impl Server {
             clock: Arc::clone(&clock),
             keys: Arc::clone(&keys),
             certificates: tls.as_ref().map(|tls| tls.callers()).unwrap_or_default(),
+            jwts: jwks.as_ref().map(|jwks| jwks.callers()).unwrap_or_default(),
             always: config.always_authenticates(),
         });
         let writes = TaskTracker::new();
@@ -180,6 +186,7 @@ impl Server {
         Ok(Self {
             socket,
             tls,
+            jwks,
             address,
             config,
             services: Services {
@@ -224,7 +231,10 @@ impl Server {
         let sweeper = tokio::spawn(sweeper.sweep(stop.clone()));
         let limit = self.config.max_connections;
         let tls = self.tls;
-        let reloading = tls.clone().map(|tls| tokio::spawn(tls.watch(stop.clone())));
+        let reloading = [
+            tls.clone().map(|tls| tokio::spawn(tls.watch(stop.clone()))),
+            self.jwks.map(|jwks| tokio::spawn(jwks.watch(stop.clone()))),
+        ];
         let incoming = Connections::new(self.socket, tls, limit, stop.clone());
         let router = grpc::router(
             &self.config,
@@ -266,7 +276,7 @@ impl Server {
         // The sweeper ends with `stop`; a panic in it was logged and changes nothing here.
         let _ = sweeper.await;
         let _ = watch.await;
-        if let Some(reloading) = reloading {
+        for reloading in reloading.into_iter().flatten() {
             let _ = reloading.await;
         }
         self.following.leave(self.ledger.as_ref()).await;

@@ -1,14 +1,11 @@
-//! TLS of the listener: reading its files, and reading them again when they change.
+//! TLS of the listener: what its files hold, and taking it anew when they change.
 //!
 //! The next handshake gets what is there now, and a call on a connection from before is judged by it, too.
 //! A file that is not usable stops the start, and later changes nothing. Who may do what is not asked here.
 
-use std::fs::{self, File, Metadata};
-use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_rustls::TlsAcceptor;
@@ -22,135 +19,34 @@ use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier}
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, version};
 use tokio_util::sync::CancellationToken;
-use zeroize::Zeroizing;
 
+use super::file::{FileError, Named, PERIOD, Stamp, blocking, took};
 use crate::auth::{Certificate, CertificateCallers, Name, ReadCallers};
 use crate::config::Config;
-use crate::telemetry::Seldom;
-
-/// How often the files are looked at.
-const PERIOD: Duration = Duration::from_secs(2);
+use crate::telemetry::{Metrics, Reread, Seldom};
 
 /// After how many looks at the files the certificates of open connections are looked at again: a minute, by
 /// which a connection outlives its certificate at most.
 const LOOKS: u64 = 30;
 
-/// No file of TLS is larger: a list of a hundred thousand revoked certificates has 4 MB.
-const LARGEST: u64 = 64 << 20;
-
-/// What is wrong with a file, by the setting that names it. Never holds anything of a key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{setting}`: `{}` is not usable: {fault}", .path.display())]
-pub struct TlsError {
-    setting: &'static str,
-    path: PathBuf,
-    fault: String,
-}
-
-/// A file that a setting names.
-#[derive(Debug, Clone)]
-struct Named {
-    setting: &'static str,
-    path: PathBuf,
-}
-
-impl Named {
-    fn fault(&self, fault: impl ToString) -> TlsError {
-        TlsError {
-            setting: self.setting,
-            path: self.path.clone(),
-            fault: fault.to_string(),
-        }
-    }
-
-    fn open(&self) -> Result<File, TlsError> {
-        File::open(&self.path).map_err(|error| self.fault(error))
-    }
-
-    fn read(&self, file: File) -> Result<Zeroizing<Vec<u8>>, TlsError> {
-        let mut bytes = Zeroizing::new(Vec::new());
-        let read = file.take(LARGEST + 1).read_to_end(&mut bytes);
-        match read {
-            Ok(size) if u64::try_from(size).is_ok_and(|size| size <= LARGEST) => Ok(bytes),
-            Ok(_) => Err(self.fault("it is too large")),
-            Err(error) => Err(self.fault(error)),
-        }
-    }
-
-    /// Every item of one kind in the file, at least one.
-    fn items<T: PemObject>(&self, kind: &str) -> Result<Vec<T>, TlsError> {
-        let bytes = self.read(self.open()?)?;
-        let items: Result<Vec<T>, pem::Error> = T::pem_slice_iter(&bytes).collect();
-        let items = items.map_err(|error| self.fault(error))?;
-        match items.is_empty() {
-            true => Err(self.fault(format!("it holds no {kind} in PEM"))),
-            false => Ok(items),
-        }
-    }
-
-    fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
-        let file = self.open()?;
-        let metadata = file.metadata().map_err(|error| self.fault(error))?;
-        if let Some(mode) = open_to_all(&metadata) {
-            let fault = format!("everybody may read it (mode {mode:o}): chmod o-rwx");
-            return Err(self.fault(fault));
-        }
-        let bytes = self.read(file)?;
-        // Its own words for a missing key say nothing of a file.
-        PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
-            pem::Error::NoItemsFound => self.fault("it holds no private key in PEM"),
-            error => self.fault(error),
-        })
-    }
-
-    /// What changes with the file; nothing while there is none.
-    fn stamp(&self) -> Option<Stamp> {
-        fs::metadata(&self.path).ok().map(|found| Stamp::of(&found))
+/// Every item of one kind in a file, at least one.
+fn items<T: PemObject>(file: &Named, kind: &str) -> Result<Vec<T>, FileError> {
+    let bytes = file.read()?;
+    let items: Result<Vec<T>, pem::Error> = T::pem_slice_iter(&bytes).collect();
+    let items = items.map_err(|error| file.fault(error))?;
+    match items.is_empty() {
+        true => Err(file.fault(format!("it holds no {kind} in PEM"))),
+        false => Ok(items),
     }
 }
 
-/// The mode of a file that everybody on the machine may read. A group may: certificates are often handed
-/// to services by one.
-fn open_to_all(metadata: &Metadata) -> Option<u32> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = metadata.permissions().mode() & 0o777;
-        (mode & 0o007 != 0).then_some(mode)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = metadata;
-        None
-    }
-}
-
-/// By what a change of a file is noticed, also if it is as long as before and written in the same second.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
-    length: u64,
-    modified: Option<std::time::SystemTime>,
-    /// Which file it is, and when anything of it changed last.
-    #[cfg(unix)]
-    inode: [i64; 4],
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        #[cfg(unix)]
-        use std::os::unix::fs::MetadataExt;
-        Self {
-            length: metadata.len(),
-            modified: metadata.modified().ok(),
-            #[cfg(unix)]
-            inode: [
-                metadata.dev().cast_signed(),
-                metadata.ino().cast_signed(),
-                metadata.ctime(),
-                metadata.ctime_nsec(),
-            ],
-        }
-    }
+fn key(file: &Named) -> Result<PrivateKeyDer<'static>, FileError> {
+    let bytes = file.read_secret()?;
+    // Its own words for a missing key say nothing of a file.
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
+        pem::Error::NoItemsFound => file.fault("it holds no private key in PEM"),
+        error => file.fault(error),
+    })
 }
 
 /// The files as the settings name them.
@@ -233,35 +129,35 @@ impl Files {
         }
     }
 
-    fn server(&self) -> Result<Arc<CertifiedKey>, TlsError> {
-        let chain = self.certificate.items("certificate")?;
-        let key = self.key.key()?;
+    fn server(&self) -> Result<Arc<CertifiedKey>, FileError> {
+        let chain = items(&self.certificate, "certificate")?;
+        let key = key(&self.key)?;
         // It finds out, too, whether the key is the certificate's.
         let key = CertifiedKey::from_der(chain, key, &provider());
         key.map(Arc::new).map_err(|error| self.key.fault(error))
     }
 
-    fn callers(&self) -> Result<ReadCallers, TlsError> {
+    fn callers(&self) -> Result<ReadCallers, FileError> {
         let Some(file) = &self.callers else {
             return Ok(ReadCallers::default());
         };
-        let bytes = file.read(file.open()?)?;
+        let bytes = file.read()?;
         let text = std::str::from_utf8(&bytes).map_err(|error| file.fault(error))?;
         ReadCallers::read(text).map_err(|error| file.fault(error))
     }
 
-    fn clients(&self) -> Result<Option<Verifier>, TlsError> {
+    fn clients(&self) -> Result<Option<Verifier>, FileError> {
         let Some(file) = &self.client_ca else {
             return Ok(None);
         };
         let mut roots = RootCertStore::empty();
-        for certificate in file.items::<CertificateDer<'_>>("certificate")? {
+        for certificate in items::<CertificateDer<'_>>(file, "certificate")? {
             roots.add(certificate).map_err(|error| file.fault(error))?;
         }
         let roots = Arc::new(roots);
         let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
         if let Some(file) = &self.client_crl {
-            let lists = file.items::<CertificateRevocationListDer<'_>>("revocation list")?;
+            let lists = items::<CertificateRevocationListDer<'_>>(file, "revocation list")?;
             verifier = verifier.with_crls(lists).enforce_revocation_expiration();
         }
         let last = self.client_crl.as_ref().unwrap_or(file);
@@ -280,6 +176,7 @@ pub(super) struct Tls {
     /// Goes on whenever a certificate may no longer be good that was.
     age: AtomicU64,
     failing: Mutex<Seldom>,
+    metrics: Metrics,
 }
 
 impl std::fmt::Debug for Tls {
@@ -292,10 +189,14 @@ impl std::fmt::Debug for Tls {
 
 impl Tls {
     /// Reads the files of the settings; `None`: they name none.
-    pub(super) async fn open(config: &Config) -> Result<Option<Arc<Self>>, TlsError> {
+    pub(super) async fn open(
+        config: &Config,
+        metrics: &Metrics,
+    ) -> Result<Option<Arc<Self>>, FileError> {
         let Some(files) = Files::of(config) else {
             return Ok(None);
         };
+        let metrics = metrics.clone();
         blocking(move || {
             // First what the files are: whoever changes one meanwhile has it read again.
             let seen = files.stamps();
@@ -309,6 +210,7 @@ impl Tls {
                 seen: Mutex::new(seen),
                 age: AtomicU64::new(1),
                 failing: Mutex::default(),
+                metrics,
             })))
         })
         .await
@@ -402,15 +304,21 @@ impl Tls {
         let before = std::mem::replace(&mut *self.seen(), now.clone());
         let current = self.current.load_full();
         if now.server != before.server {
-            said("certificate and key", self.files.server(), |key| {
-                self.current
-                    .store(Arc::new(Current::new(key, current.verifier.clone())));
-            });
+            took(
+                &self.metrics,
+                Reread::TlsCertificate,
+                self.files.server(),
+                |key| {
+                    self.current
+                        .store(Arc::new(Current::new(key, current.verifier.clone())));
+                },
+            );
         }
         let current = self.current.load_full();
         if now.clients != before.clients {
-            said(
-                "client CA and revocation lists",
+            took(
+                &self.metrics,
+                Reread::TlsClientCa,
                 self.files.clients(),
                 |verifier| {
                     let key = Arc::clone(&current.key);
@@ -420,29 +328,19 @@ impl Tls {
             );
         }
         if now.callers != before.callers {
-            said("callers", self.files.callers(), |callers| {
-                self.callers.replace(callers);
-            });
+            took(
+                &self.metrics,
+                Reread::TlsCallers,
+                self.files.callers(),
+                |callers| {
+                    self.callers.replace(callers);
+                },
+            );
         }
     }
 
     fn seen(&self) -> MutexGuard<'_, Stamps> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Takes what was read, or says why not.
-fn said<T>(what: &str, read: Result<T, TlsError>, take: impl FnOnce(T)) {
-    match read {
-        Ok(read) => {
-            take(read);
-            tracing::info!(what, "a file of TLS changed: the new one holds");
-        }
-        Err(error) => tracing::error!(
-            what,
-            %error,
-            "a file of TLS changed and is not usable: the old one holds"
-        ),
     }
 }
 
@@ -453,11 +351,4 @@ fn names(certificate: &CertificateDer<'_>) -> Vec<Name> {
     };
     let uris = read.valid_uri_names().map(Name::uri);
     uris.chain(read.valid_dns_names().map(Name::dns)).collect()
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }

@@ -47,6 +47,7 @@ struct Instruments {
     shed: Counter<u64>,
     shed_series: [OnceLock<BoundCounter<u64>>; Shed::COUNT],
     unknown_people: Counter<u64>,
+    rereads: Counter<u64>,
 }
 
 /// By decision and reason. Bounded by what the domain can answer.
@@ -142,11 +143,40 @@ impl Shed {
     }
 }
 
+/// A file that is read again while the service runs, by the setting that names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reread {
+    /// And its key.
+    TlsCertificate,
+    /// And the revocation lists.
+    TlsClientCa,
+    TlsCallers,
+    JwtKeys,
+}
+
+impl Reread {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TlsCertificate => "tls_certificate",
+            Self::TlsClientCa => "tls_client_ca",
+            Self::TlsCallers => "tls_callers",
+            Self::JwtKeys => "jwt_jwks_file",
+        }
+    }
+}
+
 /// How full the cache is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheFill {
     pub entries: u64,
     pub weight_bytes: u64,
+}
+
+fn rereads(
+    counter: &dyn Fn(&'static str, &'static str, &'static str) -> Counter<u64>,
+) -> Counter<u64> {
+    let description = "Files that changed and were read again";
+    counter(names::REREADS, "{file}", description)
 }
 
 impl Metrics {
@@ -170,12 +200,11 @@ impl Metrics {
                 .build()
         };
         let latency = |name, description| {
-            let bounds = names::LATENCY_BOUNDS.to_vec();
             meter
                 .f64_histogram(name)
                 .with_unit("s")
                 .with_description(description)
-                .with_boundaries(bounds)
+                .with_boundaries(names::LATENCY_BOUNDS.to_vec())
                 .build()
         };
         let lookups = counter(
@@ -239,6 +268,7 @@ impl Metrics {
             ),
             shed_series: Default::default(),
             unknown_people: counter(names::UNKNOWN_PEOPLE, "{person}", "Strangers asked about"),
+            rereads: rereads(&counter),
             meter,
         }))
     }
@@ -379,6 +409,15 @@ impl Metrics {
         }
         let caller = KeyValue::new(names::CALLER, caller.to_owned());
         self.0.unknown_people.add(count, &[caller]);
+    }
+
+    /// Counts a file that changed, and whether what it says now is used.
+    pub fn reread(&self, file: Reread, used: bool) {
+        let attributes = [
+            KeyValue::new(names::FILE, file.name()),
+            KeyValue::new(names::FILE_USED, used),
+        ];
+        self.0.rereads.add(1, &attributes);
     }
 
     pub fn load_discarded(&self) {

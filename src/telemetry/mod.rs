@@ -38,7 +38,7 @@ use tracing_subscriber::{Registry, fmt};
 use crate::config::{Config, Endpoint, LogFormat};
 
 pub use coherence::WaitEnded;
-pub use metrics::{CacheFill, LedgerOperation, Metrics, Outcome, Shed};
+pub use metrics::{CacheFill, LedgerOperation, Metrics, Outcome, Reread, Shed};
 pub use rpc::{Method, Rpcs, Sampling, parent_context};
 pub use seldom::Seldom;
 

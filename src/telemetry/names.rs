@@ -34,6 +34,13 @@ pub const UNKNOWN_PEOPLE: &str = "consentgate.checks.unknown";
 /// Attribute: the name of the calling program, as on its token; `anybody` where nobody has to say.
 pub const CALLER: &str = "consentgate.caller";
 
+/// Counter: files that changed while the service runs and were read again, by [`FILE`] and [`FILE_USED`].
+pub const REREADS: &str = "consentgate.files.reread";
+/// Attribute: the setting that names it, `tls_certificate`.
+pub const FILE: &str = "consentgate.file";
+/// Attribute: whether what it says now is used; if not, what was read before still holds.
+pub const FILE_USED: &str = "consentgate.file.used";
+
 /// Counter: facts looked up in the cache, by [`CACHE_RESULT`] `hit` or `miss`.
 pub const CACHE_LOOKUPS: &str = "consentgate.cache.lookups";
 pub const CACHE_RESULT: &str = "consentgate.cache.result";

@@ -102,6 +102,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("moka", &["cache"]),
     ("tokio_rustls", &["server"]),
     ("webpki", &["server"]),
+    ("jsonwebtoken", &["auth"]),
 ];
 
 /// What the domain may not name, besides the above: no IO, no async, no clock, no telemetry.

@@ -1,11 +1,13 @@
-//! Who may call: tokens, what they permit, and what those are told who are not let in.
+//! Who may call: tokens and JWTs, what they permit, and what those are told who are not let in.
 //!
 //! `rpcs` has a case for every method of the contract, and fails for one without; `shown` is about what a
-//! caller shows; `instances` about several servers; `commands` about the command line; `silence` about
+//! caller shows, `jwts` about JWTs, which `issuer` makes; `instances` about several servers; `commands` about the command line; `silence` about
 //! what must stand nowhere.
 
 mod commands;
 mod instances;
+mod issuer;
+mod jwts;
 mod rpcs;
 mod shown;
 mod silence;
@@ -108,8 +110,11 @@ async fn call(
     Ok(all)
 }
 
+/// Code, message, details and metadata.
+type Visible = (Code, String, Vec<u8>, Vec<String>);
+
 /// All that a refused caller can see of a status, the time apart, and whether a head came before it.
-fn visible(status: &Status) -> (Code, String, Vec<u8>, Vec<String>) {
+fn visible(status: &Status) -> Visible {
     let mut metadata: Vec<String> = status
         .metadata()
         .as_ref()

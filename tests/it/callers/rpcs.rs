@@ -9,7 +9,8 @@ use consentgate::grpc::proto::{
 use prost::Message;
 use tonic::Code;
 
-use super::{bearer, call, caller, make, visible};
+use super::issuer::{self, Issuer};
+use super::{Visible, bearer, call, caller, make, visible};
 use crate::harness::{Backend, TestServer};
 use crate::process::every_call::request_of;
 
@@ -92,29 +93,72 @@ fn every_method_of_the_contract_has_a_case_here() {
     assert_eq!(cases, contract, "each needs a permission, and a case");
 }
 
+/// Whom the table below is tried with: what each shows.
+struct Callers {
+    /// May do everything, for another business.
+    rival: String,
+    /// By permission: who may do this alone, and who may do all but this.
+    by_permission: Vec<(String, String)>,
+}
+
+impl Callers {
+    /// Of these credentials, in the order of [`wanted`].
+    fn of(mut shown: Vec<String>) -> Self {
+        let rival = shown.remove(0);
+        let pairs = shown.chunks_exact(2);
+        let by_permission = pairs.map(|pair| (pair[0].clone(), pair[1].clone()));
+        Self {
+            rival,
+            by_permission: by_permission.collect(),
+        }
+    }
+
+    fn of_permission(&self, permission: Permission) -> &(String, String) {
+        let at = Permission::ALL.iter().position(|one| *one == permission);
+        &self.by_permission[at.unwrap()]
+    }
+}
+
+/// For which business with which permissions.
+fn wanted() -> Vec<(&'static str, Vec<Permission>)> {
+    let mut wanted = vec![("rival", Permission::ALL.to_vec())];
+    for permission in Permission::ALL {
+        wanted.push(("acme", vec![permission]));
+        let others = Permission::ALL.into_iter().filter(|one| *one != permission);
+        wanted.push(("acme", others.collect()));
+    }
+    wanted
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_method_answers_those_alone_who_may_ask_it_of_this_business() {
-    let mut server = TestServer::start(Backend::Sqlite).await;
+    let (issuer, directory) = (Issuer::new("one"), tempfile::tempdir().unwrap());
+    let mut server = TestServer::with(Backend::Sqlite, |config| {
+        issuer::known(config, &directory, &issuer);
+    })
+    .await;
     server.stop().await;
-    let mut wanted = vec![caller("rival", &Permission::ALL)];
-    for permission in Permission::ALL {
-        wanted.push(caller("acme", &[permission]));
-        let others = Permission::ALL.into_iter().filter(|one| *one != permission);
-        wanted.push(caller("acme", &others.collect::<Vec<_>>()));
-    }
-    let tokens = make(server.config(), &wanted).await;
-    let rival = bearer(&tokens[0].0);
-    let of = |permission: Permission| {
-        let at = Permission::ALL.iter().position(|one| *one == permission);
-        let at = 1 + 2 * at.unwrap();
-        (bearer(&tokens[at].0), bearer(&tokens[at + 1].0))
-    };
+    let tokens = wanted().into_iter();
+    let tokens: Vec<_> = tokens
+        .map(|(business, may)| caller(business, &may))
+        .collect();
+    let tokens = make(server.config(), &tokens).await;
+    let now = server.now();
+    let jwts = wanted().into_iter().map(|(business, may)| {
+        let jwt = issuer.jwt(&issuer::claims("test", business, &may, now));
+        format!("Bearer {jwt}")
+    });
+    let callers = [
+        Callers::of(tokens.iter().map(|(text, _)| bearer(text)).collect()),
+        Callers::of(jwts.collect()),
+    ];
+    let stranger = Issuer::new("one").jwt(&issuer::claims("test", "acme", &Permission::ALL, now));
+    let stranger = format!("Bearer {stranger}");
     server.resume();
     let channel = server.channel();
     let (mut nobody, mut strangers) = (Vec::new(), Vec::new());
 
     for (rpc, permission) in NEEDS {
-        let (only, all_but) = of(*permission);
         let full = path(rpc);
         let refused = async |business: &str, authorization: &[&str]| {
             let asked = match business {
@@ -128,33 +172,38 @@ async fn a_method_answers_those_alone_who_may_ask_it_of_this_business() {
         for business in ["acme", "rival", "nobody", "", "Not A Slug"] {
             nobody.push((*rpc, refused(business, &[]).await));
         }
-        // So does whoever may call, and not this.
-        for business in ["acme", "nobody", ""] {
-            strangers.push((*rpc, refused(business, &[&all_but]).await));
-        }
-        if !NAMES_NO_BUSINESS.contains(rpc) {
-            for business in ["acme", "nobody", "", "Not A Slug"] {
-                strangers.push((*rpc, refused(business, &[&rival]).await));
+        nobody.push((*rpc, refused("acme", &[&stranger]).await));
+        for callers in &callers {
+            let (only, all_but) = callers.of_permission(*permission);
+            // So does whoever may call, and not this.
+            for business in ["acme", "nobody", ""] {
+                strangers.push((*rpc, refused(business, &[all_but]).await));
             }
-            for business in ["rival", "nobody", ""] {
-                strangers.push((*rpc, refused(business, &[&only]).await));
+            if !NAMES_NO_BUSINESS.contains(rpc) {
+                for business in ["acme", "nobody", "", "Not A Slug"] {
+                    strangers.push((*rpc, refused(business, &[&callers.rival]).await));
+                }
+                for business in ["rival", "nobody", ""] {
+                    strangers.push((*rpc, refused(business, &[only]).await));
+                }
             }
-        }
-        let answered = call(&channel, &full, asking_of(rpc, "acme"), &[&only]).await;
-        if let Err(status) = answered {
-            let code = status.code();
-            let hears = !matches!(code, Code::Unauthenticated | Code::PermissionDenied);
-            assert!(hears, "{rpc} with {permission}: {status}");
+            let answered = call(&channel, &full, asking_of(rpc, "acme"), &[only]).await;
+            if let Err(status) = answered {
+                let code = status.code();
+                let hears = !matches!(code, Code::Unauthenticated | Code::PermissionDenied);
+                assert!(hears, "{rpc} with {permission}: {status}");
+            }
         }
     }
-    let (_, expected) = nobody[0].clone();
-    assert_eq!(expected.0, Code::Unauthenticated);
-    for (rpc, seen) in nobody {
-        assert_eq!(seen, expected, "{rpc}");
-    }
-    let (_, expected) = strangers[0].clone();
-    assert_eq!(expected.0, Code::PermissionDenied);
-    for (rpc, seen) in strangers {
+    all_alike(&nobody, Code::Unauthenticated);
+    all_alike(&strangers, Code::PermissionDenied);
+}
+
+/// Everybody was told the same, by which nothing can be learnt.
+fn all_alike(told: &[(&str, Visible)], code: Code) {
+    let (_, expected) = &told[0];
+    assert_eq!(expected.0, code);
+    for (rpc, seen) in told {
         assert_eq!(seen, expected, "{rpc}");
     }
 }

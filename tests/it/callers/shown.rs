@@ -21,9 +21,9 @@ use crate::harness::{Backend, TestServer};
 use crate::process::collector::Raw;
 use crate::wait::eventually;
 
-const CHECK: &str = "consentgate.v1.ConsentService/CheckConsent";
+pub const CHECK: &str = "consentgate.v1.ConsentService/CheckConsent";
 
-fn question() -> Vec<u8> {
+pub fn question() -> Vec<u8> {
     let asked = CheckConsentRequest {
         business_id: "acme".into(),
         recipient: Some(Recipient {

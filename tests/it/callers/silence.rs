@@ -6,6 +6,7 @@ use std::fs;
 use consentgate::auth::TokenText;
 
 use super::call;
+use super::jwts::{secrets_of, shown_to_a_gate};
 use crate::process::Place;
 use crate::process::collector::Collector;
 use crate::process::gate::{self, Gate};
@@ -43,6 +44,7 @@ async fn no_token_stands_in_what_a_gate_says_and_keeps() {
     ));
 
     let endpoint = collector.endpoint();
+    let (jwts, known) = shown_to_a_gate(&place);
     let arguments = [
         "--log",
         "trace",
@@ -55,8 +57,9 @@ async fn no_token_stands_in_what_a_gate_says_and_keeps() {
         "--trace-sample-ratio",
         "1",
     ];
+    let arguments = [&arguments, known.as_slice()].concat();
     let gate = Gate::start(place.serve(&arguments)).await;
-    everything_is_shown(&gate, &tokens).await;
+    everything_is_shown(&gate, &[tokens.as_slice(), &jwts].concat()).await;
     let line = "check +14155550100 --business acme --purpose offers --token-file good.token";
     place.write("good.token", &tokens[0]);
     let mut check = place.command(&line.split(' ').collect::<Vec<_>>());
@@ -69,8 +72,12 @@ async fn no_token_stands_in_what_a_gate_says_and_keeps() {
         log.contains("a token was shown that is no longer good"),
         "{log}"
     );
+    assert!(log.contains("a JWT was shown that is not good"), "{log}");
 
-    let secrets: Vec<&str> = tokens.iter().map(|token| &token[12..60]).collect();
+    let tokens = tokens.iter().map(|token| &token[12..60]);
+    let secrets: Vec<&str> = tokens
+        .chain(jwts.iter().flat_map(|jwt| secrets_of(jwt)))
+        .collect();
     let silent = |what: &str, bytes: &[u8]| {
         let found = found_of(&secrets, bytes);
         assert!(found.is_empty(), "{what}: {}", found.join("\n"));

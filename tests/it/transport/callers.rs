@@ -26,7 +26,7 @@ certificate_names = ["webhook.acme.example"]
 all_businesses = true
 permissions = ["withdraw"]
 "#;
-const NOW: &str = "a file of TLS changed: the new one holds";
+const NOW: &str = "a file changed: the new one holds";
 
 /// A gate that knows callers by certificates, and whoever signs for whom.
 struct World {

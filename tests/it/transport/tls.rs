@@ -207,8 +207,8 @@ async fn a_ca_without_a_list_that_is_still_good_lets_nobody_in() {
 
 #[tokio::test]
 async fn new_files_hold_for_new_connections_and_bad_ones_change_nothing() {
-    const CHANGED: &str = "a file of TLS changed: the new one holds";
-    const UNUSABLE: &str = "a file of TLS changed and is not usable";
+    const CHANGED: &str = "a file changed: the new one holds";
+    const UNUSABLE: &str = "a file changed and is not usable";
     let (place, first) = prepared();
     let second = Authority::new("second");
     let gate = Gate::start_by(serve(&place, &[]), |place| dial(place, &first, None)).await;

@@ -56,6 +56,30 @@ pub fn batch(indices: impl IntoIterator<Item = u64>) -> proto::BatchCheckConsent
     }
 }
 
+/// The same question for an audience that follows in chunks.
+pub fn question() -> proto::StreamCheckConsentRequest {
+    let question = proto::StreamCheckQuestion {
+        business_id: BUSINESS.into(),
+        purpose: PURPOSE.into(),
+        ..Default::default()
+    };
+    let payload = proto::stream_check_consent_request::Payload::Question(question);
+    proto::StreamCheckConsentRequest {
+        payload: Some(payload),
+    }
+}
+
+/// A chunk of that audience.
+pub fn chunk(indices: impl IntoIterator<Item = u64>) -> proto::StreamCheckConsentRequest {
+    let recipients = proto::StreamCheckRecipients {
+        recipients: indices.into_iter().map(recipient).collect(),
+    };
+    let payload = proto::stream_check_consent_request::Payload::Recipients(recipients);
+    proto::StreamCheckConsentRequest {
+        payload: Some(payload),
+    }
+}
+
 /// A grant on a web form, as the example's shop records them.
 pub fn record(index: u64, key: &str) -> proto::RecordConsentRequest {
     proto::RecordConsentRequest {

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audience::{self, framed};
+use crate::credentials;
 use crate::hosts::bare::{self, Bare};
 use crate::load::wire::{Call, Wire};
 use crate::report;
@@ -34,7 +35,8 @@ use crate::report;
 const PEOPLE: u64 = 4_000;
 /// How often a call is carried out; then twice as often.
 const CALLS: u64 = 500;
-const CASES: [&str; 4] = ["bare", "warm", "cold", "record"];
+/// `token` and `jwt` are `warm` with a credential to be judged. Further ones go to the end: the file has a column for each.
+const CASES: [&str; 6] = ["bare", "warm", "cold", "record", "token", "jwt"];
 
 /// Counts every case, compares with the last line that was kept, and adds one.
 pub fn measure(file: &Path) -> anyhow::Result<()> {
@@ -53,10 +55,11 @@ pub fn measure(file: &Path) -> anyhow::Result<()> {
     }
     let above = counts[1].saturating_sub(counts[0]);
     let before = std::fs::read_to_string(file)
-        .unwrap_or_else(|_| "commit,when,bare,warm,cold,record,warm above bare\n".into());
-    let counted: Vec<String> = counts.iter().map(u64::to_string).collect();
+        .unwrap_or_else(|_| "commit,when,bare,warm,cold,record,warm above bare,token,jwt\n".into());
+    let mut counted: Vec<String> = counts.iter().map(u64::to_string).collect();
+    counted.insert(4, above.to_string());
     let line = format!(
-        "{},{},{},{above}\n",
+        "{},{},{}\n",
         report::commit(),
         report::today(),
         counted.join(",")
@@ -106,7 +109,7 @@ pub fn fill(directory: &Path) -> anyhow::Result<()> {
         include_str!("../../examples/acme/catalog.toml"),
     )?;
     runtime()?.block_on(async {
-        let mut gate = gate(directory).await?;
+        let mut gate = gate(&configured(directory)).await?;
         let call = Call::to(audience::RECORD, None)?;
         for person in 0..PEOPLE {
             gate.call(&call, framed(&audience::record(person, "fill")))
@@ -127,12 +130,19 @@ pub fn count(case: &str, directory: &Path, calls: u64) -> anyhow::Result<()> {
         None,
     )?)?;
     runtime()?.block_on(async {
+        let mut config = configured(directory);
+        let now = PlainClock(Instant::now()).now();
+        let authorization = match case {
+            "token" => Some(credentials::token(&config).await?),
+            "jwt" => Some(credentials::jwt(&mut config, directory, now)?),
+            _ => None,
+        };
         let (mut wire, path) = match case {
             "bare" => (plain().await?, bare::PATH),
-            "record" => (gate(directory).await?, audience::RECORD),
-            _ => (gate(directory).await?, audience::CHECK),
+            "record" => (gate(&config).await?, audience::RECORD),
+            _ => (gate(&config).await?, audience::CHECK),
         };
-        let call = Call::to(path, None)?;
+        let call = Call::to(path, authorization.as_deref())?;
         let check = framed(&audience::check(7));
         let frame = |number: u64| -> Bytes {
             match case {
@@ -170,22 +180,25 @@ async fn plain() -> anyhow::Result<Wire> {
 /// About the length of an answer to a check.
 const ANSWER: usize = 228;
 
-/// The gate at the other end of a pipe, with its metrics on.
-async fn gate(directory: &Path) -> anyhow::Result<Wire> {
-    let config = Config {
+fn configured(directory: &Path) -> Config {
+    Config {
         database: Database::Sqlite(directory.join("consentgate.db")),
         catalog: Some(PathBuf::from(directory).join("catalog.toml")),
         listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(),
         ..Config::default()
-    };
+    }
+}
+
+/// The gate at the other end of a pipe, with its metrics on.
+async fn gate(config: &Config) -> anyhow::Result<Wire> {
     let provider = SdkMeterProvider::builder()
         .with_reader(ManualReader::default())
         .build();
     let metrics = Metrics::new(&provider);
     let clock: Arc<dyn Clock> = Arc::new(PlainClock(Instant::now()));
-    let server = Server::bind(&config, Arc::clone(&clock), metrics.clone()).await?;
+    let server = Server::bind(config, Arc::clone(&clock), metrics.clone()).await?;
     let (writes, stop) = (TaskTracker::new(), CancellationToken::new());
-    let router = grpc::router(&config, server.services(), &clock, &metrics, &writes, &stop);
+    let router = grpc::router(config, server.services(), &clock, &metrics, &writes, &stop);
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     tokio::spawn(async move {
         // What is behind the handlers lives as long as they do.

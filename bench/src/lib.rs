@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr, reason = "for people at a terminal")]
 
 pub mod audience;
+pub mod credentials;
 pub mod fill;
 pub mod hosts;
 pub mod instructions;

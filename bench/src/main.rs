@@ -128,6 +128,7 @@ async fn one(bench: &Bench, name: &str) -> anyhow::Result<()> {
     let part = match name {
         "warm" => rows::warm::measure(bench).await,
         "latency" => rows::latency::measure(bench).await,
+        "ways" => rows::ways::measure(bench).await,
         "batch" => rows::batch::measure(bench).await,
         "cold" => rows::cold::measure(bench).await,
         "writes" => rows::writes::measure(bench).await,

@@ -16,8 +16,8 @@ const BEGIN: &str = "<!-- measured: begin -->";
 const END: &str = "<!-- measured: end -->";
 
 /// The parts in the order in which they are shown.
-pub const PARTS: [&str; 8] = [
-    "warm", "latency", "batch", "cold", "writes", "withdraw", "growth", "overload",
+pub const PARTS: [&str; 9] = [
+    "warm", "ways", "latency", "batch", "cold", "writes", "withdraw", "growth", "overload",
 ];
 
 /// A part, where and when it was measured.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use consentgate::config::{Config, Database, Secret};
@@ -18,21 +18,33 @@ pub struct Gates {
     database: String,
     /// Where its telemetry goes.
     collector: SocketAddr,
-    /// What callers show.
-    authorization: String,
+    /// What callers show, where they must.
+    authorization: Option<String>,
 }
 
 impl Gates {
-    /// Makes a key, brings the schema up to date.
+    /// Makes a key, brings the schema up to date, and makes a token, without which nobody is let in.
     pub fn prepare(
         program: &Path,
         directory: &Path,
         database: &str,
         collector: SocketAddr,
     ) -> anyhow::Result<Self> {
-        let mut gates = Self {
+        let mut gates = Self::open(program, directory, database, collector)?;
+        gates.make_token()?;
+        Ok(gates)
+    }
+
+    /// As [`Self::prepare`], without a token: whoever calls is let in.
+    pub fn open(
+        program: &Path,
+        directory: &Path,
+        database: &str,
+        collector: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        let gates = Self {
             collector,
-            authorization: String::new(),
+            authorization: None,
             program: program.to_owned(),
             directory: directory.to_owned(),
             database: database.to_owned(),
@@ -57,7 +69,11 @@ impl Gates {
             "the schema was not made: {}",
             String::from_utf8_lossy(&migrated.stderr)
         );
-        let mut token = Cores::All.command(program);
+        Ok(gates)
+    }
+
+    fn make_token(&mut self) -> anyhow::Result<()> {
+        let mut token = Cores::All.command(&self.program);
         token
             .args(["token", "create", "bench", "--all-businesses"])
             .args([
@@ -68,8 +84,8 @@ impl Gates {
                 "--permission",
                 "withdraw",
             ])
-            .args(["--database", database, "--key-file"])
-            .arg(&key);
+            .args(["--database", &self.database, "--key-file"])
+            .arg(self.directory.join("consentgate.key"));
         let made = token.output()?;
         ensure!(
             made.status.success(),
@@ -77,18 +93,23 @@ impl Gates {
             String::from_utf8_lossy(&made.stderr)
         );
         let token = String::from_utf8(made.stdout)?;
-        gates.authorization = format!("Bearer {}", token.trim());
-        Ok(gates)
+        self.authorization = Some(format!("Bearer {}", token.trim()));
+        Ok(())
+    }
+
+    /// The same program on another database, for whose callers no credential is needed.
+    pub fn open_to_all(&self, directory: &Path, database: &str) -> anyhow::Result<Self> {
+        Self::open(&self.program, directory, database, self.collector)
     }
 
     /// The header that lets callers in.
-    pub fn authorization(&self) -> &str {
-        &self.authorization
+    pub fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
     }
 
     /// A call of a caller who may.
     pub fn call(&self, path: &str) -> anyhow::Result<Call> {
-        Call::to(path, Some(&self.authorization))
+        Call::to(path, self.authorization())
     }
 
     /// How the service is configured to work on the same database in this process.
@@ -105,10 +126,25 @@ impl Gates {
     /// Starts one with these settings beside the defaults, and waits until it serves.
     pub async fn start(&self, cores: Cores, settings: &[&str]) -> anyhow::Result<Process> {
         let address = free_address()?;
+        let command = self.command(cores, &address.to_string(), settings);
+        Process::start(command, address)
+            .await
+            .context("consentgate")
+    }
+
+    /// As [`Self::start`], on a Unix domain socket.
+    pub async fn start_on(&self, cores: Cores, socket: &Path) -> anyhow::Result<Process> {
+        let command = self.command(cores, &format!("unix:{}", socket.display()), &[]);
+        Process::start_on(command, socket)
+            .await
+            .context("consentgate")
+    }
+
+    fn command(&self, cores: Cores, listen: &str, settings: &[&str]) -> Command {
         let mut command = cores.command(&self.program);
         command
             .arg("serve")
-            .args(["--listen", &address.to_string()])
+            .args(["--listen", listen])
             .args(["--database", &self.database])
             .arg("--key-file")
             .arg(self.directory.join("consentgate.key"))
@@ -118,9 +154,7 @@ impl Gates {
             .arg(format!("http://{}", self.collector))
             .args(settings)
             .stdout(Stdio::null());
-        Process::start(command, address)
-            .await
-            .context("consentgate")
+        command
     }
 
     /// Where the database is.

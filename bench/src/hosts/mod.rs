@@ -8,12 +8,13 @@ pub mod postgres;
 pub mod redis;
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 /// How long a process may take until it listens.
@@ -68,24 +69,40 @@ pub fn count() -> usize {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    /// Port 0 on a Unix domain socket.
     pub address: SocketAddr,
 }
 
 impl Process {
     /// Starts a program and waits until it accepts connections.
-    pub async fn start(mut command: Command, address: SocketAddr) -> anyhow::Result<Self> {
+    pub async fn start(command: Command, address: SocketAddr) -> anyhow::Result<Self> {
+        let listens = async || TcpStream::connect(address).await.is_ok();
+        Self::started(command, address, listens).await
+    }
+
+    /// The same on a Unix domain socket.
+    pub async fn start_on(command: Command, socket: &Path) -> anyhow::Result<Self> {
+        let listens = async || UnixStream::connect(socket).await.is_ok();
+        Self::started(command, SocketAddr::from(([127, 0, 0, 1], 0)), listens).await
+    }
+
+    async fn started(
+        mut command: Command,
+        address: SocketAddr,
+        listens: impl AsyncFn() -> bool,
+    ) -> anyhow::Result<Self> {
         let name = format!("{command:?}");
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         let mut process = Self { child, address };
         let deadline = Instant::now() + START;
-        while TcpStream::connect(address).await.is_err() {
+        while !listens().await {
             if let Some(ended) = process.child.try_wait()? {
                 bail!("{name} ended at its start: {ended}");
             }
             if Instant::now() > deadline {
-                bail!("{name} does not listen on {address}");
+                bail!("{name} does not listen");
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -5,4 +5,5 @@ pub mod closed;
 pub mod open;
 pub mod outside;
 pub mod statement;
+pub mod stream;
 pub mod wire;

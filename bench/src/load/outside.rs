@@ -14,10 +14,20 @@ use crate::hosts::Cores;
 /// time `h2load` also counts bytes of calls that it does not count.
 const A_SECOND: u64 = 30_000;
 
+/// Where a service listens, and how it is spoken to.
+#[derive(Debug, Clone, Copy)]
+pub enum Way<'a> {
+    Plain(SocketAddr),
+    /// Whatever its certificate says: `h2load` does not look.
+    Tls(SocketAddr),
+    /// A Unix domain socket.
+    Socket(&'a Path),
+}
+
 /// How `h2load` asks.
 #[derive(Debug, Clone)]
 pub struct H2load<'a> {
-    pub address: SocketAddr,
+    pub way: Way<'a>,
     pub path: &'a str,
     pub body: &'a Bytes,
     pub authorization: Option<&'a str>,
@@ -46,7 +56,14 @@ impl H2load<'_> {
                 .arg("-H")
                 .arg(format!("authorization: {authorization}"));
         }
-        command.arg(format!("http://{}{}", self.address, self.path));
+        let path = self.path;
+        match self.way {
+            Way::Plain(address) => command.arg(format!("http://{address}{path}")),
+            Way::Tls(address) => command.arg(format!("https://{address}{path}")),
+            Way::Socket(socket) => command
+                .arg(format!("--base-uri=unix:{}", socket.display()))
+                .arg(format!("http://localhost{path}")),
+        };
         let text = printed(command).await?;
         let requests = word_before(&text, "requests:", "total")?;
         let succeeded = word_before(&text, "requests:", "succeeded")?;

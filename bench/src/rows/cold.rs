@@ -8,6 +8,7 @@ use crate::audience::{self, framed};
 use crate::hosts::Cores;
 use crate::load::closed::{self, Shape, Until};
 use crate::load::statement::{self, scattered};
+use crate::load::stream;
 use crate::stats::in_turn;
 
 const PER_CALL: u64 = 1_000;
@@ -29,6 +30,27 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
         .await?,
         unit: "checks/s".into(),
         how: format!("{BATCHES} calls at a time, people scattered; all on all cores; a gate that has just started"),
+    });
+    part.rows.push(Row {
+        what: "cold `StreamCheckConsent`, chunks of 1,000".into(),
+        reference: "the same `SELECT … WHERE key = ANY($1)`".into(),
+        target: None,
+        compared: in_turn(
+            bench.rounds,
+            || streams(bench, bench.people),
+            || {
+                statement::select_many(
+                    &bench.reference,
+                    BATCHES,
+                    PER_CALL,
+                    bench.people,
+                    bench.lasting(),
+                )
+            },
+        )
+        .await?,
+        unit: "checks/s".into(),
+        how: format!("{BATCHES} streams, a client generated from the contract; else as above"),
     });
     part.rows.push(Row {
         what: "cold `CheckConsent`".into(),
@@ -65,6 +87,24 @@ pub async fn batches(bench: &Bench, people: u64) -> anyhow::Result<f64> {
     let call = bench.gates.call(audience::BATCH)?;
     let limit = limited(bench, calls);
     let done = closed::run(gate.address, call, shape, limit, frame).await?;
+    gate.stop()?;
+    #[expect(clippy::cast_precision_loss, reason = "a thousand")]
+    Ok(done.per_second() * PER_CALL as f64)
+}
+
+/// As [`batches`], by streams.
+async fn streams(bench: &Bench, people: u64) -> anyhow::Result<f64> {
+    let gate = bench.gates.start(Cores::All, &[]).await?;
+    let calls = people / PER_CALL;
+    let chunk = move |number: u64| {
+        let of = (number % calls) * PER_CALL;
+        (of..of + PER_CALL)
+            .map(|index| scattered(index, people))
+            .collect()
+    };
+    let authorization = bench.gates.authorization();
+    let limit = limited(bench, calls);
+    let done = stream::run(gate.address, authorization, BATCHES, limit, chunk).await?;
     gate.stop()?;
     #[expect(clippy::cast_precision_loss, reason = "a thousand")]
     Ok(done.per_second() * PER_CALL as f64)

@@ -7,6 +7,7 @@ pub mod growth;
 pub mod latency;
 pub mod overload;
 pub mod warm;
+pub mod ways;
 pub mod withdraw;
 pub mod writes;
 
@@ -150,8 +151,17 @@ pub async fn asked(
     address: std::net::SocketAddr,
     person: u64,
 ) -> anyhow::Result<Asked> {
+    asked_of(&bench.gates, address, person).await
+}
+
+/// The same of another gate.
+pub async fn asked_of(
+    gates: &Gates,
+    address: std::net::SocketAddr,
+    person: u64,
+) -> anyhow::Result<Asked> {
     let frame = audience::framed(&audience::check(person));
-    let call = bench.gates.call(audience::CHECK)?;
+    let call = gates.call(audience::CHECK)?;
     let mut wire = Wire::connect(address).await?;
     let answer: proto::CheckConsentResponse = wire.ask(&call, frame.clone()).await?;
     anyhow::ensure!(

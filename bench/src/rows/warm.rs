@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::{Asked, Axis, Bench, Chart, Line, Part, Row, Target, asked};
 use crate::audience::{self, framed};
 use crate::hosts::{Cores, Process, bare, redis};
-use crate::load::outside::{self, H2load};
+use crate::load::outside::{self, H2load, Way};
 use crate::load::statement;
 use crate::stats::in_turn;
 
@@ -92,10 +92,10 @@ async fn gate(
     cores: Cores,
 ) -> anyhow::Result<f64> {
     let load = H2load {
-        address: gate.address,
+        way: Way::Plain(gate.address),
         path: audience::CHECK,
         body: &asked.frame,
-        authorization: Some(bench.gates.authorization()),
+        authorization: bench.gates.authorization(),
         connections,
         streams,
         seconds: bench.seconds,
@@ -113,7 +113,7 @@ async fn plain(
     streams: usize,
 ) -> anyhow::Result<f64> {
     let load = H2load {
-        address: bare.address,
+        way: Way::Plain(bare.address),
         path: bare::PATH,
         body: call,
         authorization: None,

@@ -109,7 +109,10 @@ fn status_text(status: &Status, server: &str, text: &mut String) {
         let _ = writeln!(text, "  try again in {delay:?}");
     }
     if status.code() == Code::Unauthenticated {
-        let _ = writeln!(text, "  see --token-file, and `consentgate token create`");
+        let _ = writeln!(
+            text,
+            "  see --token-file, --certificate-file, and `consentgate token create`"
+        );
     }
     if status.code() == Code::Unavailable && status.source().is_some() {
         let _ = writeln!(text, "  the connection to `{server}` was lost");

@@ -71,8 +71,9 @@ settings! {
         /// Serve without TLS on an address that others can reach. Without it such an address is
         /// refused. Loopback and Unix sockets need neither.
         insecure: bool = value("false"),
-        /// Whether every call needs a token (`consentgate token create`): `required`, or `off` for as
-        /// long as the ledger holds no token. Once there was one, calls need one whatever is set.
+        /// Whether every call needs a credential, a token (`consentgate token create`) or what the settings of
+        /// TLS and JWTs let stand in for one: `required`, or `off` for as long as the ledger holds no token.
+        /// Once there was one, calls need a credential whatever is set.
         /// Unset, as `off` where only this machine can reach the service or `insecure` stands in for TLS,
         /// else as `required`. The health service and reflection are open to all.
         authentication: Option<Authentication> = unset("required"),
@@ -99,7 +100,7 @@ settings! {
         /// no list of its CA in it, or only one that has expired.
         tls_client_crl: Option<PathBuf> = unset("/etc/consentgate/clients.crl"),
         /// TOML file that says who is known by which name in a client's certificate, and what each may do.
-        /// Once set, every call needs a token or such a certificate.
+        /// Once set, every call needs a credential.
         tls_callers: Option<PathBuf> = unset("/etc/consentgate/callers.toml"),
     }
 

@@ -87,7 +87,7 @@ fn of(refusal: Refusal) -> Status {
     }
 }
 
-/// Who opened a stream of checks: asked again for each message, since a stream may outlive its token.
+/// Who opened a stream of checks: asked again for each message, since a stream may outlive its credential.
 #[derive(Debug)]
 pub(super) struct Pass {
     gate: Gate,

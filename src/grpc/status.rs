@@ -206,7 +206,8 @@ pub fn not_found(message: impl Into<String>) -> Status {
 pub fn unauthenticated() -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info("UNAUTHENTICATED", DOMAIN, []);
-    let message = "this call needs a valid token, in the metadata `authorization: Bearer TOKEN`";
+    let message = "this call needs a valid credential: a token or a JWT in the metadata \
+                   `authorization: Bearer …`, or a client certificate";
     Status::with_error_details(Code::Unauthenticated, message, details)
 }
 
@@ -214,7 +215,7 @@ pub fn unauthenticated() -> Status {
 pub fn permission_denied() -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info("PERMISSION_DENIED", DOMAIN, []);
-    let message = "this token does not permit this call for this business";
+    let message = "this credential does not permit this call for this business";
     Status::with_error_details(Code::PermissionDenied, message, details)
 }
 
@@ -404,6 +405,16 @@ mod tests {
         let status = of(&Error::Invalid { violations });
         assert!(status.message().len() + status.details().len() < 8_000);
         assert!(status.message().ends_with("and 9968 more"));
+    }
+
+    #[test]
+    fn who_is_not_let_in_is_told_of_every_credential_that_there_is() {
+        let nobody = unauthenticated();
+        for kind in ["a token", "a JWT", "a client certificate"] {
+            assert!(nobody.message().contains(kind), "{nobody}");
+        }
+        let denied = permission_denied();
+        assert!(!denied.message().contains("token"), "{denied}");
     }
 
     #[test]

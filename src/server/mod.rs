@@ -339,7 +339,7 @@ fn warn_if_exposed(config: &Config) {
     }
 }
 
-/// Says whether callers need a token, and why: nobody should have to find out by trying.
+/// Says whether callers need a credential, and why: nobody should have to find out by trying.
 fn tell_of_authentication(config: &Config, gate: &Gate) {
     match (gate.is_closed(), config.always_authenticates()) {
         (true, true) => tracing::info!("callers are authenticated: as the settings have it"),

@@ -31,7 +31,7 @@ pub const SHED_CLASS: &str = "consentgate.shed.class";
 /// Counter: people who were asked about and of whom no consent is known, by [`CALLER`]. Many at a time are
 /// somebody who tries out numbers.
 pub const UNKNOWN_PEOPLE: &str = "consentgate.checks.unknown";
-/// Attribute: the name of the calling program, as on its token; `anybody` where nobody has to say.
+/// Attribute: the name of the calling program, by its credential; `anybody` where nobody has to say.
 pub const CALLER: &str = "consentgate.caller";
 
 /// Counter: files that changed while the service runs and were read again, by [`FILE`] and [`FILE_USED`].

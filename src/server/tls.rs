@@ -25,9 +25,9 @@ use crate::auth::{Certificate, CertificateCallers, Name, ReadCallers};
 use crate::config::Config;
 use crate::telemetry::{Metrics, Reread, Seldom};
 
-/// After how many looks at the files the certificates of open connections are looked at again: a minute, by
-/// which a connection outlives its certificate at most.
-const LOOKS: u64 = 30;
+/// After how many looks at the files the certificates of open connections are looked at again: ten seconds, by
+/// which a connection outlives its certificate at most. It costs each connection in use a verification.
+const LOOKS: u64 = 5;
 
 /// Every item of one kind in a file, at least one.
 fn items<T: PemObject>(file: &Named, kind: &str) -> Result<Vec<T>, FileError> {

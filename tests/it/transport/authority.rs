@@ -1,7 +1,10 @@
 //! A certificate authority of a test's own: certificates good and bad, and lists of revoked ones.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use consentgate::clock::{Clock, SystemClock};
+use consentgate::domain::time::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
@@ -29,12 +32,14 @@ pub enum Good {
     Now,
     /// It was, until some years ago.
     Once,
+    /// For so long from now.
+    For(Duration),
 }
 
 impl Good {
     fn years(self) -> (i32, i32) {
         match self {
-            Self::Now => (2020, 4000),
+            Self::Now | Self::For(_) => (2020, 4000),
             Self::Once => (2020, 2021),
         }
     }
@@ -75,7 +80,13 @@ impl Authority {
         params.extended_key_usages = vec![usage];
         let (from, to) = good.years();
         params.not_before = date_time_ymd(from, 1, 1);
-        params.not_after = date_time_ymd(to, 1, 1);
+        params.not_after = match good {
+            Good::Now | Good::Once => date_time_ymd(to, 1, 1),
+            Good::For(time) => {
+                let now = SystemClock.now().since(Timestamp::EPOCH);
+                date_time_ymd(1970, 1, 1) + now + time
+            }
+        };
         Pair {
             certificate: params.signed_by(&key, &self.0).unwrap().pem(),
             key: key.serialize_pem(),

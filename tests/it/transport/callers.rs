@@ -1,5 +1,7 @@
 //! Client certificates as callers: whom the file lets in, whom it does not, and from when on it changed.
 
+use std::time::Duration;
+
 use consentgate::grpc::proto::{CheckConsentRequest, WithdrawRequest};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
@@ -198,6 +200,33 @@ async fn a_certificate_that_is_revoked_is_refused_on_connections_that_are_open()
     })
     .await;
     assert_eq!(withdrawn(&webhook).await, Code::Ok, "nobody else is");
+    gate.stop().await;
+}
+
+/// A connection made anew would be refused in its handshake, and its call with another code.
+#[tokio::test]
+async fn a_certificate_that_expires_is_refused_on_a_connection_that_stays_open() {
+    let world = World::new();
+    let gate = world.gate().await;
+    let short = Good::For(Duration::from_secs(10));
+    let short = world.clients.client(&[uri(SENDER)], short);
+    let channel = world.channel(&gate, &short).await;
+    assert_eq!(code(&channel, "acme").await, Code::Ok);
+    eventually(LIMIT, "it has expired", async || {
+        let refused = checked(&channel, "acme", &[]).await.err()?;
+        assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+        assert!(
+            refused.message().contains("a client certificate"),
+            "{refused}"
+        );
+        Some(())
+    })
+    .await;
+    assert_eq!(
+        code(&gate.channel(), "acme").await,
+        Code::Ok,
+        "nobody else's has"
+    );
     gate.stop().await;
 }
 

@@ -196,7 +196,7 @@ async fn an_event_names_the_subject_of_a_jwt_so_that_it_is_nobody_elses_name() {
 }
 
 /// Arguments under which a gate knows JWTs.
-fn arguments<'a>(more: &[&'a str]) -> Vec<&'a str> {
+pub fn arguments<'a>(more: &[&'a str]) -> Vec<&'a str> {
     let mut all = vec!["--jwt-jwks-file", "jwks.json", "--jwt-issuer", ISSUER];
     all.extend(["--jwt-audience", AUDIENCE]);
     all.extend(more);

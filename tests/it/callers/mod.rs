@@ -2,7 +2,7 @@
 //!
 //! `rpcs` has a case for every method of the contract, and fails for one without; `shown` is about what a
 //! caller shows, `jwts` about JWTs, which `issuer` makes; `instances` about several servers; `commands` about the command line; `silence` about
-//! what must stand nowhere.
+//! what must stand nowhere; `strangers` about who tries out numbers.
 
 mod commands;
 mod instances;
@@ -11,6 +11,7 @@ mod jwts;
 mod rpcs;
 mod shown;
 mod silence;
+mod strangers;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

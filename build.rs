@@ -27,8 +27,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         out.join("consentgate.bin"),
         compiler.encode_file_descriptor_set(),
     )?;
+    // The codec knows by its name what a message may hold.
+    let mut messages = tonic_prost_build::Config::new();
+    messages.enable_type_names();
     tonic_prost_build::configure()
         .codec_path("crate::grpc::codec::Codec")
-        .compile_fds(compiler.file_descriptor_set())?;
+        .compile_fds_with_config(compiler.file_descriptor_set(), messages)?;
     Ok(())
 }

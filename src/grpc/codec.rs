@@ -1,17 +1,19 @@
-//! The protobuf codec of every RPC: prost's, with two changes.
+//! The protobuf codec of every RPC: prost's, with three changes.
 //!
 //! A request that is no valid message is the caller's fault, so it answers `INVALID_ARGUMENT` with
-//! the path of the field at fault (tonic's own codec says `INTERNAL`). And the buffers are sized to
-//! our messages: tonic's would allocate 16 KiB for every call.
+//! the path of the field at fault (tonic's own codec says `INTERNAL`). One with a list that is longer than
+//! any may be is not decoded at all. And the buffers are sized to our messages: tonic's would allocate 16 KiB
+//! for every call.
 
 use std::marker::PhantomData;
 
-use prost::Message;
+use prost::bytes::Buf;
+use prost::{Message, Name};
 use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
 use tonic::{Code, Status};
 use tonic_prost::{ProstDecoder, ProstEncoder};
 
-use super::status;
+use super::{lists, status};
 
 /// What the generated services and clients are built with.
 pub struct Codec<Encode, Decode>(PhantomData<(Encode, Decode)>);
@@ -30,7 +32,7 @@ fn buffers() -> BufferSettings {
 impl<Encode, Decode> tonic::codec::Codec for Codec<Encode, Decode>
 where
     Encode: Message + Send + 'static,
-    Decode: Message + Default + Send + 'static,
+    Decode: Message + Name + Default + Send + 'static,
 {
     type Encode = Encode;
     type Decode = Decode;
@@ -49,11 +51,15 @@ where
 /// Decodes as prost does, and says whose fault it is when that fails.
 pub struct BlamingDecoder<T>(ProstDecoder<T>);
 
-impl<T: Message + Default> Decoder for BlamingDecoder<T> {
+impl<T: Message + Name + Default> Decoder for BlamingDecoder<T> {
     type Item = T;
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
+        // All of the message lies in one piece.
+        if let Some(list) = lists::too_long(T::NAME, buffer.chunk()) {
+            return Err(status::too_long(&list.field, list.count));
+        }
         self.0.decode(buffer).map_err(|status| match status.code() {
             Code::Internal => blame(status.message()),
             _ => status,

@@ -13,6 +13,7 @@ mod front;
 mod health;
 pub mod layer;
 pub mod ledger_service;
+mod lists;
 mod patience;
 mod shed;
 pub mod status;

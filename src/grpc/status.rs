@@ -188,6 +188,12 @@ pub fn unreadable(field: &str, fault: &str) -> Status {
     invalid(&[Violation::new(field, reason::FIELD_INVALID, fault)])
 }
 
+/// A list has more entries than any may have.
+pub fn too_long(field: &str, count: usize) -> Status {
+    let fault = format!("has {count}, the most is 10,000");
+    invalid(&[Violation::new(field, reason::FIELD_INVALID, fault)])
+}
+
 /// Something of this name exists with other content.
 pub fn already_exists(word: &str, message: impl Into<String>) -> Status {
     let mut details = ErrorDetails::new();

@@ -89,7 +89,7 @@ fn bearer(token: &TokenText) -> String {
 
 /// Calls a method with a message and these values of `authorization`; every kind of method looks the same
 /// from here. The answers, or the status that came instead of or after them.
-async fn call(
+pub async fn call(
     channel: &Channel,
     rpc: &str,
     message: Vec<u8>,

@@ -213,6 +213,10 @@ settings! {
         /// Most connections at a time. Further ones are closed at once. Keep it well below the number
         /// of files that the process may open (`ulimit -n`), which is 1024 on many systems.
         max_connections: u32 = value("900"),
+        /// Most connections at a time from one address, or `off`; of IPv6, from one network of 64 bits. Further
+        /// ones are closed at once. Raise it where many callers come through one proxy. Unix sockets have no
+        /// addresses and no such limit.
+        max_connections_per_address: Option<u32> = value("300"),
         /// Most calls in progress on one connection. Further ones wait in the client.
         max_concurrent_streams: u32 = value("1000"),
         /// Longest time that a check may wait for its turn on a busy processor, or `off`. While checks

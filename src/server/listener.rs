@@ -1,4 +1,4 @@
-//! Accepting connections: no more than the limit, and none that never says what it is.
+//! Accepting connections: no more than the limits, and none that never says what it is.
 //!
 //! Tonic's own listener tries again at full speed, silently, while no file descriptor is left, and
 //! keeps who connects and says nothing for ever. This one says what is wrong, rests, and closes. Where
@@ -6,6 +6,7 @@
 //! or writes: a slow one delays nobody. What a connection carries is tonic's business.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,6 +20,7 @@ use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
+use super::crowd::{Crowd, Place};
 use super::socket::{BoxedWire, Socket, Wire};
 use super::tls::Tls;
 use crate::auth::Certificate;
@@ -34,47 +36,69 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Bytes of the preface that every HTTP/2 client begins with (RFC 9113, section 3.4).
 const PREFACE: usize = 24;
 
+/// How many connections there may be at a time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) all: u32,
+    /// `None`: as many as of all.
+    pub(super) of_one_address: Option<u32>,
+}
+
 /// The connections of a listening socket, as they come. Never ends.
 #[derive(Debug)]
 pub(super) struct Connections {
     socket: Socket,
     tls: Option<Arc<Tls>>,
-    limit: u32,
+    limits: Limits,
     places: Arc<Semaphore>,
+    crowd: Crowd,
     stop: CancellationToken,
     rest: Option<Pin<Box<Sleep>>>,
     starving: Seldom,
     crowded: Seldom,
+    pushing: Seldom,
 }
 
 impl Connections {
-    /// At most `limit` at a time. After `stop` whoever has not said what it is, is let go.
+    /// At most so many at a time. After `stop` whoever has not said what it is, is let go.
     pub(super) fn new(
         socket: Socket,
         tls: Option<Arc<Tls>>,
-        limit: u32,
+        limits: Limits,
         stop: CancellationToken,
     ) -> Self {
-        let most = usize::try_from(limit).unwrap_or(Semaphore::MAX_PERMITS);
+        let most = usize::try_from(limits.all).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             socket,
             tls,
-            limit,
+            limits,
+            crowd: Crowd::default(),
             places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             stop,
             rest: None,
             starving: Seldom::default(),
             crowded: Seldom::default(),
+            pushing: Seldom::default(),
         }
     }
 
     /// Lets a connection in, or closes it at once: a client then hears of it and may go elsewhere,
     /// while one that is not accepted waits for its deadline.
-    fn admit(&mut self, wire: BoxedWire) -> Option<Connection> {
+    fn admit(&mut self, wire: BoxedWire, from: Option<IpAddr>) -> Option<Connection> {
+        let own = match (from, self.limits.of_one_address) {
+            (Some(address), Some(most)) => {
+                let place = self.crowd.admit(address, most);
+                if place.is_none() {
+                    self.push_back(most);
+                }
+                Some(place?)
+            }
+            (None, _) | (_, None) => None,
+        };
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             if let Some(since) = self.crowded.says() {
                 tracing::warn!(
-                    max_connections = self.limit,
+                    max_connections = self.limits.all,
                     refused = since,
                     "new connections are refused: as many are open as `max_connections` allows"
                 );
@@ -97,7 +121,20 @@ impl Connections {
                 stop: Box::pin(self.stop.clone().cancelled_owned()),
             }),
             _place: place,
+            _own: own,
         })
+    }
+
+    /// Without the address, which may be a person's: the system tells it to whoever runs the service.
+    fn push_back(&mut self, most: u32) {
+        if let Some(since) = self.pushing.says() {
+            tracing::warn!(
+                max_connections_per_address = most,
+                refused = since,
+                "new connections of an address are refused: it has as many as \
+                 `max_connections_per_address` allows"
+            );
+        }
     }
 
     fn starve(&mut self, error: &io::Error) {
@@ -123,8 +160,8 @@ impl Stream for Connections {
                 self.rest = None;
             }
             match ready!(self.socket.poll_accept(context)) {
-                Ok(wire) => {
-                    if let Some(connection) = self.admit(wire) {
+                Ok((wire, from)) => {
+                    if let Some(connection) = self.admit(wire, from) {
                         return Poll::Ready(Some(Ok(connection)));
                     }
                 }
@@ -153,6 +190,7 @@ pub(super) struct Connection {
     /// Until its preface has come.
     opening: Option<Opening>,
     _place: OwnedSemaphorePermit,
+    _own: Option<Place>,
 }
 
 enum Stage {
@@ -303,11 +341,15 @@ mod tests {
     use super::*;
 
     /// A client, and what the listener made of it.
-    async fn connected(limit: u32, stop: &CancellationToken) -> (TcpStream, Connection) {
+    async fn connected(stop: &CancellationToken) -> (TcpStream, Connection) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let socket = Socket::Tcp(listener);
-        let mut connections = Connections::new(socket, None, limit, stop.clone());
+        let limits = Limits {
+            all: 9,
+            of_one_address: Some(1),
+        };
+        let mut connections = Connections::new(socket, None, limits, stop.clone());
         let client = TcpStream::connect(address).await.unwrap();
         (client, connections.next().await.unwrap().unwrap())
     }
@@ -316,7 +358,7 @@ mod tests {
     async fn who_does_not_end_its_preface_in_time_is_let_go() {
         for said in [0, 1, PREFACE - 1] {
             let stop = CancellationToken::new();
-            let (mut client, mut connection) = connected(9, &stop).await;
+            let (mut client, mut connection) = connected(&stop).await;
             client.write_all(&vec![b'x'; said]).await.unwrap();
             let begun = Instant::now();
             let mut heard = Vec::new();
@@ -329,7 +371,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_has_said_its_preface_may_be_silent_and_outlives_the_stop() {
         let stop = CancellationToken::new();
-        let (mut client, mut connection) = connected(9, &stop).await;
+        let (mut client, mut connection) = connected(&stop).await;
         client.write_all(&[b'x'; PREFACE]).await.unwrap();
         connection.read_exact(&mut [0; PREFACE]).await.unwrap();
         stop.cancel();
@@ -342,7 +384,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn at_the_stop_who_said_nothing_is_let_go_at_once() {
         let stop = CancellationToken::new();
-        let (_client, mut connection) = connected(9, &stop).await;
+        let (_client, mut connection) = connected(&stop).await;
         let begun = Instant::now();
         stop.cancel();
         assert!(connection.read_u8().await.is_err());

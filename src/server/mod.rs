@@ -5,6 +5,7 @@
 //! within a deadline, give the ledger up, flush what was measured. The tests start the same
 //! [`Server`] that the binary starts, on port 0.
 
+mod crowd;
 mod example;
 mod file;
 mod followed;
@@ -42,7 +43,7 @@ use crate::policy;
 use crate::telemetry::{self, Metrics, Telemetry};
 use followed::{Followed, Following, activity_share, limits};
 use jwks::Jwks;
-use listener::Connections;
+use listener::{Connections, Limits};
 use socket::Socket;
 use sweeper::Sweeper;
 use tls::Tls;
@@ -229,13 +230,16 @@ impl Server {
             answers_kept: self.config.idempotency_retention,
         };
         let sweeper = tokio::spawn(sweeper.sweep(stop.clone()));
-        let limit = self.config.max_connections;
+        let limits = Limits {
+            all: self.config.max_connections,
+            of_one_address: self.config.max_connections_per_address,
+        };
         let tls = self.tls;
         let reloading = [
             tls.clone().map(|tls| tokio::spawn(tls.watch(stop.clone()))),
             self.jwks.map(|jwks| tokio::spawn(jwks.watch(stop.clone()))),
         ];
-        let incoming = Connections::new(self.socket, tls, limit, stop.clone());
+        let incoming = Connections::new(self.socket, tls, limits, stop.clone());
         let router = grpc::router(
             &self.config,
             &self.services,

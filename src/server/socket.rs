@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -62,19 +63,22 @@ impl Socket {
         }
     }
 
-    /// The next connection.
-    pub(super) fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<BoxedWire>> {
+    /// The next connection, and from where it comes; `None`: from this machine, by a Unix socket.
+    pub(super) fn poll_accept(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<(BoxedWire, Option<IpAddr>)>> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = ready!(listener.poll_accept(context))?;
+                let (stream, peer) = ready!(listener.poll_accept(context))?;
                 // It fails only for a connection that is gone again, which reading from it tells.
                 let _ = stream.set_nodelay(true);
-                Poll::Ready(Ok(Box::pin(stream)))
+                Poll::Ready(Ok((Box::pin(stream), Some(peer.ip()))))
             }
             #[cfg(unix)]
             Self::Unix { listener, .. } => {
                 let (stream, _) = ready!(listener.poll_accept(context))?;
-                Poll::Ready(Ok(Box::pin(stream)))
+                Poll::Ready(Ok((Box::pin(stream), None)))
             }
         }
     }

@@ -7,7 +7,9 @@ use super::wire::{
 };
 use super::{memory, unharmed};
 use crate::process::Place;
+use crate::process::gate::LIMIT;
 use crate::process::people::{person, question};
+use crate::wait::eventually;
 
 /// `make hostile` has more of everything.
 fn times() -> u32 {
@@ -127,7 +129,13 @@ async fn thousands_of_idle_connections_cost_little_and_delay_nobody() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let most = limit.current.unwrap_or(u64::MAX).saturating_sub(400) / 2;
     let most = u32::try_from(most.min(if times() > 1 { 10_000 } else { 3_000 })).unwrap();
-    let arguments = ["--max-connections", &(most + 50).to_string()];
+    let all = (most + 50).to_string();
+    let arguments = [
+        "--max-connections",
+        &all,
+        "--max-connections-per-address",
+        "off",
+    ];
     let gate = crate::process::gate::Gate::start(place.serve(&arguments)).await;
     let before = memory(&gate);
     let mut idle = Vec::new();
@@ -141,5 +149,58 @@ async fn thousands_of_idle_connections_cost_little_and_delay_nobody() {
     // Each may cost 24 KiB.
     unharmed(&gate, before, u64::from(most) * 24 + (8 << 10)).await;
     assert!(!gate.refuses_connections().await);
+    gate.stop().await;
+}
+
+/// On Linux every address of 127.0.0.0/8 is this machine's.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_address_that_takes_all_it_can_get_leaves_places_to_others() {
+    use std::net::SocketAddr;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpSocket, TcpStream};
+
+    let place = Place::sqlite();
+    let limits = [
+        "--max-connections",
+        "30",
+        "--max-connections-per-address",
+        "10",
+    ];
+    let gate = crate::process::gate::Gate::start(place.serve(&limits)).await;
+    let from = async |address: &str| -> std::io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(address.parse().unwrap(), 0))?;
+        let mut stream = socket.connect(gate.address()).await?;
+        // The server speaks first to whoever it serves, once it was greeted.
+        tokio::io::AsyncWriteExt::write_all(&mut stream, super::wire::PREFACE).await?;
+        stream.read_u8().await?;
+        Ok(stream)
+    };
+    // More than there are places for all, from one address: it gets its share.
+    let mut greedy = Vec::new();
+    for _ in 0..60 {
+        greedy.extend(from("127.0.0.2").await);
+    }
+    assert_eq!(greedy.len(), 10);
+    let mut others = Vec::new();
+    for address in ["127.0.0.3", "127.0.0.4"] {
+        for _ in 0..5 {
+            others.push(from(address).await.unwrap());
+        }
+    }
+    gate.check(question(&person(1))).await;
+    assert!(!gate.refuses_connections().await);
+    let log = gate.log();
+    let line = "it has as many as `max_connections_per_address` allows";
+    assert_eq!(log.matches(line).count(), 1, "{log}");
+    assert!(!log.contains("127.0.0.2"), "{log}");
+
+    // A place that is left is taken again.
+    greedy.truncate(9);
+    eventually(LIMIT, "it gets one more", async || {
+        from("127.0.0.2").await.ok()
+    })
+    .await;
     gate.stop().await;
 }

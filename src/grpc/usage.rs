@@ -2,7 +2,8 @@
 //!
 //! People are counted, not calls: a batch is as many as it asks about. What can restrict is never limited, nor
 //! counted: see `consent_service`. Callers are told apart by their names, so several tokens of one caller share its
-//! limit; all who need no credential are one caller. Limits are of one instance.
+//! limit; all who need no credential are one caller, and so are those for whom there is no room while thousands
+//! of others call. Limits are of one instance.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,6 +27,9 @@ const BURST: u64 = 1_000_000;
 
 /// In a minute. Fewer people of whom nothing is known are nobody's attempt to find out who is.
 const UNUSUAL: u64 = 1_000;
+
+/// Callers that are told apart at a time. Names on tokens are few, but the subjects of JWTs are the issuer's to choose.
+const MOST: usize = 4_096;
 
 type Meters = HashMap<CallerName, Arc<Meter>, foldhash::fast::RandomState>;
 
@@ -72,9 +76,13 @@ impl Usage {
     }
 
     pub(super) fn of(&self, admitted: &Admitted) -> Arc<Meter> {
-        let Some(name) = admitted.name() else {
-            return Arc::clone(&self.0.anybody);
-        };
+        match admitted.name() {
+            Some(name) => self.of_caller(name),
+            None => Arc::clone(&self.0.anybody),
+        }
+    }
+
+    fn of_caller(&self, name: &CallerName) -> Arc<Meter> {
         if let Some(meter) = self.0.callers.load().get(name) {
             return Arc::clone(meter);
         }
@@ -82,6 +90,13 @@ impl Usage {
         let mut meter = Arc::new(meter);
         self.0.callers.rcu(|known| {
             let mut callers = Meters::clone(known);
+            if callers.len() >= MOST {
+                callers.retain(|_, meter| !meter.is_idle());
+            }
+            if callers.len() >= MOST {
+                meter = Arc::clone(&self.0.anybody);
+                return callers;
+            }
             // Somebody else may have met the caller at the same time.
             let kept = callers.entry(name.clone());
             meter = Arc::clone(kept.or_insert_with(|| Arc::clone(&meter)));
@@ -104,6 +119,13 @@ impl Meter {
             told: AtomicBool::new(false),
             metrics: metrics.clone(),
         }
+    }
+
+    /// Whether nothing is lost if it is forgotten: all is paid for, and the minute that was counted is over.
+    fn is_idle(&self) -> bool {
+        let since = self.began.elapsed();
+        let is_paid = self.paid.load(Ordering::Relaxed) <= micros(since);
+        is_paid && self.minute.load(Ordering::Relaxed) != since.as_secs() / 60
     }
 
     /// Refuses while more was used than is paid for. What is larger than a second's worth is taken when nothing
@@ -222,6 +244,32 @@ mod tests {
         for _ in 0..1_000 {
             meter.spend(10_000).unwrap();
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_names_there_are_so_many_are_kept_and_idle_ones_make_room() {
+        let config = Config {
+            max_rate: Some(1),
+            ..Config::default()
+        };
+        let usage = Usage::new(&config, &Metrics::disabled());
+        let name = |number: usize| CallerName::of_jwt(&format!("c{number}")).unwrap();
+        let kept = || usage.0.callers.load().len();
+        let first = usage.of_caller(&name(0));
+        for number in 1..MOST + 50 {
+            usage.of_caller(&name(number));
+        }
+        assert_eq!(kept(), MOST);
+        let late = usage.of_caller(&name(MOST + 1));
+        assert!(Arc::ptr_eq(&late, &usage.0.anybody), "one for all of them");
+        // An hour is owed by the first; all others are idle.
+        first.spend(3_600).unwrap();
+        tokio::time::advance(Duration::from_mins(2)).await;
+        let late = usage.of_caller(&name(MOST + 1));
+        assert!(!Arc::ptr_eq(&late, &usage.0.anybody));
+        assert_eq!(kept(), 2);
+        let again = usage.of_caller(&name(0));
+        assert!(Arc::ptr_eq(&again, &first) && again.spend(1).is_err());
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,8 @@ pub enum Step {
     AppliedOnLoad,
     /// F4: what an event outdates stays in the cache.
     Dropping,
+    /// Rotation: who writes while rows are moved takes no lock of the partition.
+    MovingLock,
 }
 
 /// Whether this build was told to leave the step out. Never, without the feature.
@@ -25,7 +27,7 @@ pub const fn leaves_out(_: Step) -> bool {
 }
 
 #[cfg(feature = "weakened")]
-pub use chosen::{choose, leaves_out};
+pub use chosen::{choose, leave_out, leaves_out};
 
 #[cfg(feature = "weakened")]
 mod chosen {
@@ -51,6 +53,7 @@ mod chosen {
             "lease" => Some(Step::Lease),
             "applied-on-load" => Some(Step::AppliedOnLoad),
             "dropping" => Some(Step::Dropping),
+            "moving-lock" => Some(Step::MovingLock),
             _ => {
                 return Err(format!(
                     "this build breaks its promises on purpose, for a test, and {VARIABLE} does not say how"
@@ -60,6 +63,11 @@ mod chosen {
         tracing::error!(left_out = name, "this build breaks its promises on purpose");
         CHOSEN.get_or_init(|| step);
         Ok(())
+    }
+
+    /// Leaves a step out of this process, unless something was chosen before: for a test that serves nobody.
+    pub fn leave_out(step: Step) {
+        CHOSEN.get_or_init(|| Some(step));
     }
 
     /// Whether this build was told to leave the step out.

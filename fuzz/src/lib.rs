@@ -192,7 +192,7 @@ fn tokens(data: &[u8]) {
     );
     if let Ok(keyring) = Keyring::parse(text) {
         let again = Keyring::parse(&keyring.to_text()).expect("what was written reads");
-        assert_eq!(again.check_value(), keyring.check_value());
+        assert_eq!(again.check_values(), keyring.check_values());
         assert_eq!(format!("{keyring:?}"), format!("{again:?}"));
     }
 }

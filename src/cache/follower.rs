@@ -6,7 +6,7 @@
 
 mod step;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use super::FactsCache;
 use super::confirm::{Confirming, Roster, Shared, Witness};
 use super::lease::Term;
 use crate::clock::Clock;
+use crate::keys::wrapping::Wrapping;
 use crate::ledger::following::{InstanceId, Offsets, Registration};
 use crate::ledger::postgres::following::Line;
 use crate::ledger::postgres::hints;
@@ -70,6 +71,11 @@ pub enum Error {
     Silent,
     #[error("this instance's row is gone: it registers anew")]
     RowGone,
+    #[error(
+        "the ledger lies under a key that this instance's keyring lacks, or holds another one of \
+         under the same number: start it with the keyring that the others have"
+    )]
+    KeyMissing,
     #[error("the database answers from another history; a renewal decides which one holds")]
     OtherHistory,
     #[error("a change of the catalogue cannot be applied: {0}")]
@@ -87,7 +93,10 @@ pub struct Parts {
     /// Leads to the primary itself.
     pub url: Zeroizing<String>,
     pub term: Term,
-    pub key_id: u16,
+    /// What the keyring is known by, up to each of its numbers.
+    pub key_checks: BTreeMap<u16, String>,
+    /// Of the ledger that is followed: what it wraps keys with.
+    pub wrapping: Arc<Wrapping>,
     /// How long a start asks a database that says nothing.
     pub patience: Duration,
     /// Whether instances tell each other that there is something to look at.
@@ -335,6 +344,7 @@ impl Follower {
         let left = self.parts.cache.lease().remaining(now);
         match error {
             Error::HistoryLost(_) => tracing::error!("{text}"),
+            Error::KeyMissing => tracing::error!("{text}"),
             Error::RowGone => tracing::warn!("{text}"),
             Error::Ledger(_) | Error::Silent | Error::OtherHistory | Error::System(_) => {
                 tracing::warn!(
@@ -369,7 +379,7 @@ impl Follower {
         Registration {
             instance,
             lease: self.parts.term.0,
-            key_id: self.parts.key_id,
+            key_checks: self.parts.key_checks.clone(),
         }
     }
 }

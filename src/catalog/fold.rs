@@ -40,6 +40,22 @@ pub(super) enum Change {
     },
     /// A token of a caller, made or revoked.
     Token(Token),
+    /// A rotation of the ledger's keys: noted here so that whoever follows the ledger knows of it, and for
+    /// auditors. Under which number rows lie is read beside them.
+    Keys {
+        number: u16,
+        rotation: Rotating,
+    },
+}
+
+/// How far a rotation has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum Rotating {
+    /// What is new is kept under the number from here on.
+    Begun,
+    /// Nothing lies under an earlier number any more.
+    Finished,
 }
 
 impl Change {
@@ -129,6 +145,7 @@ impl Snapshot {
                 catalog.notices.insert(notice.name.clone(), notice);
             }
             Change::Token(token) => Arc::make_mut(&mut self.callers).put(token),
+            Change::Keys { .. } => {}
         }
         self.applied = record.offset;
         Ok(())

@@ -13,6 +13,7 @@ pub mod callers;
 mod decide;
 pub mod file;
 mod fold;
+pub mod keys;
 pub mod validate;
 
 use std::sync::Arc;
@@ -69,6 +70,8 @@ pub enum Error {
     Ledger(#[from] ledger::Error),
     #[error("the policy that the ledger holds does not read: {0}")]
     Policy(#[from] policy::Error),
+    #[error(transparent)]
+    Keys(#[from] keys::Error),
 }
 
 /// What a change did.

@@ -221,7 +221,7 @@ Examples:
     /// Examine the ledger itself. Opens the database.
     #[command(subcommand)]
     Ledger(maintain::LedgerCommand),
-    /// Make a keyring.
+    /// Make a keyring, or change to a newer key.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     /// Make, list and revoke the tokens that callers show. Opens the database.
@@ -307,7 +307,7 @@ fn execute(command: Command, globals: &Globals, output: &mut Output) -> anyhow::
         Command::Serve(flags) => maintain::serve(&runtime, &flags),
         Command::Migrate(flags) => maintain::migrate(&runtime, &flags, output),
         Command::Ledger(command) => maintain::ledger(&runtime, command, output),
-        Command::Keys(command) => keys::run(command, output),
+        Command::Keys(command) => keys::run(&runtime, command, output),
         Command::Token(command) => token::run(&runtime, command, output),
         Command::Config(args) => maintain::config(&args, output),
         Command::Policy(command) => policy::run(command, output),

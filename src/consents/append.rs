@@ -266,6 +266,8 @@ impl Consents {
         answer: &A,
     ) -> Result<Appended, Error> {
         let answer = serde_json::to_string(answer).expect("an answer has only string keys");
+        // Asked first: what is sealed after it is sealed under this number or a later one.
+        let key_id = write.compiled.keys.current();
         let sealed: Vec<Sealed> = prepared.iter().map(|one| one.seal(write)).collect();
         let parts: Vec<Part<'_>> = prepared
             .iter()
@@ -274,7 +276,7 @@ impl Consents {
             .collect();
         let append = Append {
             parts: &parts,
-            key_id: write.compiled.keys.current(),
+            key_id,
             idempotency: write.idempotency(&answer),
         };
         Ok(self.0.ledger.append(&append).await?)

@@ -31,6 +31,7 @@ struct Candidate<'a> {
 /// One that was decided on.
 struct Ready<'a> {
     index: usize,
+    key_id: u16,
     request: &'a RecordRequest,
     write: Write<'a>,
     prepared: Prepared<'a>,
@@ -182,8 +183,11 @@ impl Consents {
         let prepared = group.prepare(&write, &draft, now).into_iter().next()?;
         let (event, facts) = (&prepared.event, &prepared.found.facts);
         let answer = request.stored(write.compiled, &purposes, event, facts);
+        // Asked first: what is sealed after it is sealed under this number or a later one.
+        let key_id = write.compiled.keys.current();
         Some(Ready {
             index,
+            key_id,
             request,
             sealed: prepared.seal(&write),
             stored: serde_json::to_string(&answer).expect("an answer has only string keys"),
@@ -203,7 +207,7 @@ impl Consents {
             .zip(&parts)
             .map(|(one, parts)| Append {
                 parts,
-                key_id: one.write.compiled.keys.current(),
+                key_id: one.key_id,
                 idempotency: one.write.idempotency(&one.stored),
             })
             .collect();

@@ -106,14 +106,16 @@ pub fn of_catalog(error: catalog::Error, resource: &str) -> Status {
              repeat it",
             RETRY_SOON,
         ),
-        catalog::Error::Ledger(_) | catalog::Error::Policy(_) => match error.into() {
-            Error::Unavailable { source } => unreachable_ledger(
-                &source,
-                "the ledger cannot be reached; the outcome of a change is unknown: read the \
+        catalog::Error::Ledger(_) | catalog::Error::Policy(_) | catalog::Error::Keys(_) => {
+            match error.into() {
+                Error::Unavailable { source } => unreachable_ledger(
+                    &source,
+                    "the ledger cannot be reached; the outcome of a change is unknown: read the \
                  resource back before repeating it",
-            ),
-            other => of(&other),
-        },
+                ),
+                other => of(&other),
+            }
+        }
     }
 }
 

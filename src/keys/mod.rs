@@ -1,8 +1,8 @@
 //! Keys: what turns a phone number into something that proves nothing to a thief.
 //!
 //! One keyring holds two kinds of secrets. The *fixed* one never rotates: consistency tokens,
-//! idempotency hashes and callers' tokens hang on it. The *numbered* ones rotate: subject keys and
-//! sealed columns; the first of them stays innermost for ever, and partitions hang on that. From them
+//! idempotency hashes and callers' tokens hang on it. The *numbered* ones rotate: subject keys
+//! ([`wrapping`]) and sealed columns; the first of them stays innermost for ever, and partitions hang on that. From them
 //! every key is derived by HKDF with a label and, where it belongs to one
 //! business, that business's id, so that nothing can be compared across businesses.
 //!
@@ -11,6 +11,7 @@
 //! Where a keyring comes from is [`source`]'s business. Nothing here is ever printed.
 
 pub mod source;
+pub mod wrapping;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,12 +23,14 @@ use zeroize::Zeroizing;
 
 use crate::domain::address::{Address, MatchKey};
 use crate::domain::id::BusinessId;
+use wrapping::{FIRST, InUse, Wrapping};
 
 /// How many partitions subjects are spread over. Fixed in the database: partitions 1 to this, and
 /// partition 0 for the system.
 pub const SUBJECT_PARTITIONS: u16 = 64;
 
-/// The rotatable keyed hash under which a subject's facts are found.
+/// The keyed hash of an address under the innermost key: what a subject is known by in memory for ever. What is stored
+/// is this one, wrapped ([`wrapping`]).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubjectKey(pub [u8; 16]);
 
@@ -54,6 +57,7 @@ type Secret = Zeroizing<[u8; 32]>;
 pub struct Keyring {
     fixed: Secret,
     numbered: BTreeMap<u16, Secret>,
+    in_use: InUse,
 }
 
 impl fmt::Debug for Keyring {
@@ -71,8 +75,23 @@ impl Keyring {
     pub fn generate() -> Self {
         Self {
             fixed: random(),
-            numbered: BTreeMap::from([(1, random())]),
+            numbered: BTreeMap::from([(FIRST, random())]),
+            in_use: InUse::default(),
         }
+    }
+
+    /// The same secrets and a new one under the next number, for a rotation.
+    pub fn grown(&self) -> Result<Self, KeyError> {
+        let next = self.newest().checked_add(1).ok_or(KeyError::Malformed(
+            "there is no number after 65535 for another key",
+        ))?;
+        let mut numbered = self.numbered.clone();
+        numbered.insert(next, random());
+        Ok(Self {
+            fixed: self.fixed.clone(),
+            numbered,
+            in_use: InUse::default(),
+        })
     }
 
     /// Reads the text form: a header, `fixed BASE64`, and `key NUMBER BASE64` lines. Blank lines
@@ -109,10 +128,17 @@ impl Keyring {
             }
         }
         let fixed = fixed.ok_or(KeyError::Malformed("the line `fixed …` is missing"))?;
-        if numbered.is_empty() {
-            return Err(KeyError::Malformed("a line `key N …` is missing"));
+        // Each wraps what the one before it made: with a gap nothing could be found.
+        if numbered.is_empty() || !(FIRST..).zip(numbered.keys()).all(|(n, key)| n == *key) {
+            return Err(KeyError::Malformed(
+                "a line `key N …` is missing: keys are numbered from 1 without a gap",
+            ));
         }
-        Ok(Self { fixed, numbered })
+        Ok(Self {
+            fixed,
+            numbered,
+            in_use: InUse::default(),
+        })
     }
 
     /// The text form, to be kept secret and backed up: without it nothing in the database can be
@@ -140,8 +166,8 @@ impl Keyring {
         ))
     }
 
-    /// The number of the key that new values are sealed under.
-    pub fn current(&self) -> u16 {
+    /// The newest number that it holds.
+    pub fn newest(&self) -> u16 {
         *self
             .numbered
             .keys()
@@ -149,29 +175,36 @@ impl Keyring {
             .expect("a keyring holds at least one key")
     }
 
-    /// What the database keeps to recognise its keyring. Says nothing about the secrets.
-    pub fn check_value(&self) -> String {
-        self.check_of(self.numbered.len())
+    /// What turns subjects' keys into those that are stored, and knows under which number that is.
+    pub fn wrapping(&self) -> Wrapping {
+        let secrets = self.numbered.iter().map(|(number, key)| (*number, key));
+        Wrapping::of(secrets, self.in_use.clone())
     }
 
-    /// Whether a ledger that keeps this value was made with the keyring as it was before its latest keys.
-    /// Everybody in it lies under the last of those from before: under a later one nobody is found.
-    pub fn has_grown_from(&self, check: &str) -> bool {
-        (1..self.numbered.len()).any(|keys| self.check_of(keys) == check)
-    }
-
-    /// Of the first numbered keys.
-    fn check_of(&self, keys: usize) -> String {
+    /// What the database keeps to recognise its keyring as it is up to a number; `None`: it holds no such
+    /// number. Says nothing about the secrets.
+    pub fn check_value(&self, number: u16) -> Option<String> {
+        if !self.numbered.contains_key(&number) {
+            return None;
+        }
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.fixed.as_slice());
         let mut context = hmac::Context::with_key(&key);
         // Version 2: partitions come from the first numbered key. A ledger of version 1 has its people
         // elsewhere; it must not be served as if they were unknown.
         context.update(b"consentgate/key-check/v2");
-        for (number, secret) in self.numbered.iter().take(keys) {
+        for (number, secret) in self.numbered.range(..=number) {
             context.update(&number.to_be_bytes());
             context.update(secret.as_slice());
         }
-        HEXLOWER.encode(&cut(context.sign().as_ref()))
+        Some(HEXLOWER.encode(&cut(context.sign().as_ref())))
+    }
+
+    /// What it is known by up to each number that it holds.
+    pub fn check_values(&self) -> BTreeMap<u16, String> {
+        let numbers = self.numbered.keys();
+        numbers
+            .filter_map(|number| Some((*number, self.check_value(*number)?)))
+            .collect()
     }
 
     /// The keys that belong to no business.
@@ -184,11 +217,8 @@ impl Keyring {
 
     /// The keys of one business. Costs some derivations: keep the result.
     pub fn business_keys(&self, business: &BusinessId) -> BusinessKeys {
-        let subject = self
-            .numbered
-            .values()
-            .map(|secret| mac_key(secret, "subject", business.as_str()))
-            .collect();
+        let innermost = self.numbered.values().next();
+        let innermost = innermost.expect("a keyring holds at least one key");
         let seal = self
             .numbered
             .iter()
@@ -202,9 +232,9 @@ impl Keyring {
             })
             .collect();
         BusinessKeys {
-            subject,
+            subject: mac_key(innermost, "subject", business.as_str()),
             seal,
-            current: self.current(),
+            in_use: self.in_use.clone(),
             idempotency: mac_key(&self.fixed, "idempotency", business.as_str()),
         }
     }
@@ -244,9 +274,9 @@ impl LedgerKeys {
 
 /// Keys of one business.
 pub struct BusinessKeys {
-    subject: Vec<hmac::Key>,
+    subject: hmac::Key,
     seal: BTreeMap<u16, RandomizedNonceKey>,
-    current: u16,
+    in_use: InUse,
     idempotency: hmac::Key,
 }
 
@@ -268,14 +298,10 @@ pub struct Place<'a> {
 impl BusinessKeys {
     /// Where the facts of an address lie: their partition, 1 to [`SUBJECT_PARTITIONS`], and their key.
     ///
-    /// Both from one keyed hash, since every check needs them. A rotation wraps the key:
-    /// `key_n = PRF(K_n, key_{n-1})`, so that it can be carried out for erased people too, whose number
-    /// nobody has any more. The partition comes from the other half of the innermost hash and never
-    /// moves.
+    /// Both from one keyed hash, since every check needs them, and both for ever: a rotation wraps what is
+    /// stored.
     pub fn subject(&self, address: &Address) -> (u16, SubjectKey) {
-        let mut keys = self.subject.iter();
-        let first = keys.next().expect("a keyring holds at least one key");
-        let mut context = hmac::Context::with_key(first);
+        let mut context = hmac::Context::with_key(&self.subject);
         update_with(&mut context, address.key());
         let tag = context.sign();
         let (inner, rest) = tag
@@ -288,8 +314,7 @@ impl BusinessKeys {
             .fold(0_u64, |n, byte| (n << 8) | u64::from(*byte));
         let partition = 1 + u16::try_from(number % u64::from(SUBJECT_PARTITIONS))
             .expect("a remainder is small");
-        let key = keys.fold(*inner, |inner, key| cut(hmac::sign(key, &inner).as_ref()));
-        (partition, SubjectKey(key))
+        (partition, SubjectKey(*inner))
     }
 
     /// The key alone.
@@ -297,9 +322,10 @@ impl BusinessKeys {
         self.subject(address).1
     }
 
-    /// Number of the key that new values are made under.
+    /// Number of the key that new values are made under. Ask before something is sealed for an append: a value
+    /// may then be sealed under a later number than the append says, never under an earlier one.
     pub fn current(&self) -> u16 {
-        self.current
+        self.in_use.get().current
     }
 
     /// The keyed hash of a key or a content that may hold personal data.
@@ -314,17 +340,25 @@ impl BusinessKeys {
 
     /// Encrypts a text for one place: key number, nonce, ciphertext and tag in one. Its length is filled up
     /// with zeros, which a text does not end in: how many digits a number has is told by nothing.
+    ///
+    /// Should the number in use be one that the keyring lacks, then it is sealed under its newest: such an instance
+    /// is refused by the ledger, and what it sealed is not taken.
     pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Vec<u8> {
-        let key = &self.seal[&self.current];
+        let (number, key) = self
+            .seal
+            .range(..=self.current())
+            .next_back()
+            .expect("a keyring holds the first key");
+        let number = *number;
         let mut sealed = vec![0; plain.len().next_multiple_of(SEALED_BLOCK)];
         sealed[..plain.len()].copy_from_slice(plain);
         let nonce = key
-            .seal_in_place_append_tag(aad(place, self.current), &mut sealed)
+            .seal_in_place_append_tag(aad(place, number), &mut sealed)
             .expect(
                 "the system gives random numbers and the value is shorter than the cipher's limit",
             );
         let mut out = Vec::with_capacity(2 + 12 + sealed.len());
-        out.extend_from_slice(&self.current.to_be_bytes());
+        out.extend_from_slice(&number.to_be_bytes());
         out.extend_from_slice(nonce.as_ref());
         out.extend_from_slice(&sealed);
         out
@@ -416,6 +450,7 @@ fn parse_secret(text: &str) -> Result<Secret, KeyError> {
 
 #[cfg(test)]
 mod tests {
+    use super::wrapping::Numbers;
     use super::*;
 
     fn acme() -> BusinessId {
@@ -435,7 +470,7 @@ mod tests {
     fn a_keyring_reads_back_and_finds_the_same_subjects() {
         let keyring = Keyring::generate();
         let again = Keyring::parse(&keyring.to_text()).unwrap();
-        assert_eq!(keyring.check_value(), again.check_value());
+        assert_eq!(keyring.check_value(1), again.check_value(1));
         let address = phone("+4915112345678");
         assert_eq!(
             keyring.business_keys(&acme()).subject_key(&address),
@@ -470,14 +505,13 @@ mod tests {
                 .business_keys(&acme())
                 .subject_key(&address)
         );
-        assert_ne!(keyring.check_value(), Keyring::generate().check_value());
+        assert_ne!(keyring.check_value(1), Keyring::generate().check_value(1));
     }
 
     #[test]
     fn what_is_kept_of_a_token_hangs_on_the_keyring_and_outlives_a_rotation() {
         let before = Keyring::generate();
-        let mut after = Keyring::parse(&before.to_text()).unwrap();
-        after.numbered.insert(2, random());
+        let after = before.grown().unwrap();
         let hash = |keyring: &Keyring| keyring.ledger_keys().credential_hash(b"cg_token");
         assert_eq!(hash(&before), hash(&after));
         assert_ne!(hash(&before), hash(&Keyring::generate()));
@@ -486,33 +520,66 @@ mod tests {
         assert_ne!(hash(&before)[..16], keys.token_mac(b"cg_token"));
     }
 
+    fn moving(current: u16) -> Numbers {
+        Numbers {
+            current,
+            leaving: Some(current - 1),
+        }
+    }
+
     #[test]
-    fn a_rotation_wraps_the_key_before_it_and_never_moves_a_partition() {
+    fn a_rotation_leaves_what_memory_knows_people_by_and_changes_what_is_stored() {
         let before = Keyring::generate();
-        let mut after = Keyring::parse(&before.to_text()).unwrap();
-        after.numbered.insert(2, random());
+        let after = before.grown().unwrap();
         let address = phone("+4915112345678");
-        let old = before.business_keys(&acme()).subject_key(&address);
-        let new = after.business_keys(&acme()).subject_key(&address);
-        let second = mac_key(&after.numbered[&2], "subject", "acme");
-        assert_eq!(new.0, cut(hmac::sign(&second, &old.0).as_ref()));
+        let of = |keyring: &Keyring| keyring.business_keys(&acme()).subject(&address);
+        assert_eq!(of(&before), of(&after));
+        let (_, SubjectKey(inner)) = of(&after);
+        let wrapping = after.wrapping();
+        assert_eq!(wrapping.wrapped(inner, 1), Ok(inner));
+        let stored = wrapping.wrapped(inner, 2).unwrap();
+        assert_ne!(stored, inner);
+        assert_eq!(wrapping.rewrapped(inner, 1, 2), wrapping.wrapped(inner, 2));
+        // Another second key is another ledger.
+        let other = before.grown().unwrap();
+        assert_ne!(other.wrapping().wrapped(inner, 2), Ok(stored));
+        let again = Keyring::parse(&after.to_text()).unwrap();
+        assert_eq!(again.wrapping().wrapped(inner, 2), Ok(stored));
+    }
+
+    #[test]
+    fn a_keyring_is_known_by_each_of_its_numbers() {
+        let before = Keyring::generate();
+        let (after, other) = (before.grown().unwrap(), before.grown().unwrap());
+        assert_eq!((before.newest(), after.newest()), (1, 2));
+        assert_eq!(before.check_value(1), after.check_value(1));
+        assert_eq!(before.check_value(2), None);
+        assert_ne!(after.check_value(1), after.check_value(2));
+        assert_ne!(after.check_value(2), other.check_value(2));
+    }
+
+    #[test]
+    fn values_are_sealed_under_the_number_in_use_and_open_under_every_number() {
+        let keyring = Keyring::generate().grown().unwrap();
+        let keys = keyring.business_keys(&acme());
+        let wrapping = keyring.wrapping();
+        let early = keys.seal(PLACE, b"evidence");
+        assert_eq!((keys.current(), &early[..2]), (1, &[0, 1][..]));
+        wrapping.in_use().set(moving(2));
+        let late = keys.seal(PLACE, b"evidence");
+        assert_eq!((keys.current(), &late[..2]), (2, &[0, 2][..]));
+        for sealed in [&early, &late] {
+            let opened = keys.open(PLACE, sealed).unwrap();
+            assert_eq!(opened.as_slice(), b"evidence");
+        }
+        // Its lack is met by the ledger, and must not end the process here.
+        wrapping.in_use().set(moving(3));
+        assert_eq!(keys.seal(PLACE, b"evidence")[..2], [0, 2]);
         assert_eq!(
-            before.business_keys(&acme()).subject(&address).0,
-            after.business_keys(&acme()).subject(&address).0
-        );
-        assert_ne!(before.check_value(), after.check_value());
-        assert!(after.has_grown_from(&before.check_value()));
-        assert!(!after.has_grown_from(&after.check_value()));
-        assert!(!before.has_grown_from(&after.check_value()));
-        assert!(!Keyring::generate().has_grown_from(&before.check_value()));
-        let sealed = before.business_keys(&acme()).seal(PLACE, b"evidence");
-        assert_eq!(
-            after
+            Keyring::generate()
                 .business_keys(&acme())
-                .open(PLACE, &sealed)
-                .unwrap()
-                .as_slice(),
-            b"evidence"
+                .open(PLACE, &late),
+            Err(KeyError::UnknownKey(2))
         );
     }
 
@@ -576,6 +643,8 @@ mod tests {
             good.replace("key 1", "key 0"),
             format!("{}key 1 {}\n", good.as_str(), BASE64.encode(&[0; 32])),
             good.replace("key 1 ", "key 1 AAAA"),
+            good.replace("key 1 ", "key 2 "),
+            format!("{}key 3 {}\n", good.as_str(), BASE64.encode(&[0; 32])),
         ] {
             assert!(
                 matches!(Keyring::parse(&broken), Err(KeyError::Malformed(_))),

@@ -138,14 +138,14 @@ mod tests {
         let path = directory.path().join("gate.key");
         let keyring = create(&path).unwrap();
         let again = load(&KeySource::File(path.clone())).unwrap();
-        assert_eq!(keyring.check_value(), again.check_value());
+        assert_eq!(keyring.check_values(), again.check_values());
         assert!(matches!(
             create(&path),
             Err(SourceError::Uncreatable { .. })
         ));
         assert_eq!(
-            load(&KeySource::File(path)).unwrap().check_value(),
-            keyring.check_value()
+            load(&KeySource::File(path)).unwrap().check_values(),
+            keyring.check_values()
         );
     }
 
@@ -190,12 +190,12 @@ mod tests {
         let path = directory.path().join("gate.key");
         let keyring = create(&path).unwrap();
         let by_command = load(&KeySource::Command(format!("cat '{}'", path.display()))).unwrap();
-        assert_eq!(by_command.check_value(), keyring.check_value());
+        assert_eq!(by_command.check_values(), keyring.check_values());
         let by_text = load(&KeySource::Text {
             name: "K".into(),
             text: keyring.to_text(),
         })
         .unwrap();
-        assert_eq!(by_text.check_value(), keyring.check_value());
+        assert_eq!(by_text.check_values(), keyring.check_values());
     }
 }

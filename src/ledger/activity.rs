@@ -4,13 +4,14 @@
 //! proves nothing, is pruned, and no offset tells of it. Rows are keyed as subjects are, also where
 //! nothing was ever recorded of a subject: a person who never consented may write, too.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::{Error, SubjectRef};
-use crate::domain::activity::{Activity, Sent, Wanted};
+use crate::domain::activity::{Activity, MOST_SENDS, Sent, Wanted};
 use crate::domain::id::{EventId, SenderId};
 use crate::domain::time::Timestamp;
 
@@ -122,6 +123,18 @@ pub(super) fn in_lock_order(subjects: &[SubjectRef]) -> Vec<&SubjectRef> {
     ordered.sort_by_key(|subject| (subject.partition, subject.key));
     ordered.dedup_by_key(|subject| (subject.partition, subject.key));
     ordered
+}
+
+/// What was found of so many people: of each under one key, and then of each once more under another.
+pub(super) fn together(mut found: Vec<Activity>, people: usize) -> Vec<Activity> {
+    let others = found.split_off(people.min(found.len()));
+    for (one, other) in found.iter_mut().zip(others) {
+        one.last_inbound = one.last_inbound.max(other.last_inbound);
+        one.sends.extend(other.sends);
+        one.sends.sort_by_key(|sent| Reverse(sent.at));
+        one.sends.truncate(MOST_SENDS);
+    }
+    found
 }
 
 /// Whether a send that was written for `written` of so many subjects was new.

@@ -2,6 +2,7 @@
 //! protocol. The statements are in [`super::postgres::following`]; who uses them, and why that keeps
 //! the promise, is said in [`crate::cache`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -25,13 +26,13 @@ impl Default for InstanceId {
 }
 
 /// What an instance says of itself when it registers (F0).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     pub instance: InstanceId,
     /// How long it answers from memory after a renewal.
     pub lease: Duration,
-    /// Number of the key under which it makes subject keys.
-    pub key_id: u16,
+    /// What its keyring is known by, up to each of its numbers.
+    pub key_checks: BTreeMap<u16, String>,
 }
 
 /// An offset for each partition, the system's first.

@@ -17,10 +17,13 @@ pub mod history;
 pub mod measured;
 pub mod postgres;
 pub mod replay;
+pub mod rotation;
 mod row;
 pub mod sqlite;
+mod stored;
 mod together;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -30,6 +33,7 @@ use crate::domain::event::Event;
 use crate::domain::facts::Facts;
 use crate::domain::id::{BusinessId, SubjectId};
 use crate::domain::time::Timestamp;
+use crate::keys::wrapping::FIRST;
 
 use together::Sorted;
 
@@ -57,7 +61,8 @@ pub struct Position {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Version(pub i64);
 
-/// The keyed hash under which a subject's facts are found, and where they lie.
+/// Who a subject is, and where its facts lie. The key is the innermost keyed hash of its address, which no rotation
+/// changes; under which key the row itself lies is the ledger's own business.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SubjectRef {
     pub business: BusinessId,
@@ -88,9 +93,9 @@ pub struct Append<'a> {
     /// The subjects that the act concerns: one, or the linked addresses of one person, in one
     /// business and each once. Not empty, at most [`Append::MOST_PARTS`].
     pub parts: &'a [Part<'a>],
-    /// Number of the key of the keyring under which the subjects' keys were made: what a rotation
-    /// finds those by that it has yet to bring under a newer one. Stored with a new subject; of a
-    /// known one the stored number stays.
+    /// Number of the key in use before anything of it was sealed. If another one is by the time it commits,
+    /// nothing is written, and it is told that the version has changed: what was sealed would be left behind
+    /// by a rotation.
     pub key_id: u16,
     /// Its place is that of the first part.
     pub idempotency: Option<Idempotency<'a>>,
@@ -207,7 +212,8 @@ pub struct Idempotency<'a> {
 pub enum Appended {
     /// It is committed here, in the order of the parts.
     At(Vec<Position>),
-    /// A subject is no longer at the expected version, and nothing is written: decide again.
+    /// A subject is no longer at the expected version, or another key is in use, and nothing is written:
+    /// decide again.
     VersionChanged,
     /// The idempotency key has an answer already: read it.
     KeyUsed,
@@ -283,8 +289,9 @@ pub struct Meta {
     pub ledger_id: String,
     pub partitions: u16,
     pub match_rules: u32,
-    /// `None`: the first start has yet to write it.
-    pub key_check: Option<String>,
+    /// What its keyring is known by up to each number that is or was in use. Empty: the first start has
+    /// yet to write it.
+    pub key_checks: BTreeMap<u16, String>,
 }
 
 /// Why the ledger could not answer, by what the caller can do about it.
@@ -448,7 +455,7 @@ pub trait Ledger: Send + Sync + fmt::Debug + 'static {
     /// What identifies the ledger.
     async fn meta(&self) -> Result<Meta, Error>;
 
-    /// Writes the key check value if there is none; the one that holds is in [`Meta`] afterwards.
+    /// Writes the check value of the first key if there is none; the one that holds is in [`Meta`] afterwards.
     async fn set_key_check(&self, value: &str) -> Result<(), Error>;
 
     /// The history that answers are held to: one of another is `Unavailable`.
@@ -484,6 +491,14 @@ pub enum OpenError {
     Lock(#[source] std::io::Error),
     #[error(transparent)]
     Ledger(#[from] Error),
+}
+
+/// Under which name the check value of a number is kept.
+fn check_name(number: u16) -> String {
+    match number {
+        FIRST => "key_check".to_owned(),
+        later => format!("key_check_{later}"),
+    }
 }
 
 /// Compares the schema that is there with the one that is known.

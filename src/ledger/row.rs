@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Error, Ledger, Meta, Offset, Partition, Position, Recorded, Rpc, StoredAnswer, StoredSubject,
-    Subject, SubjectRef, SystemRecord, Version, sort_error,
+    Subject, SubjectRef, SystemRecord, Version, sort_error, stored::Stored,
 };
 use crate::domain::activity::{Activity, MOST_SENDS, Sent};
 use crate::domain::event::Event;
@@ -18,6 +18,7 @@ use crate::domain::facts::{FOLD_VERSION, Facts};
 use crate::domain::id::{BusinessId, EventId, PurposeKey, SubjectId};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::MessageClass;
+use crate::keys::wrapping::{FIRST, Numbers};
 
 /// Columns of a row by name, of whichever driver. Numbers are selected as 64 bits.
 pub(super) trait Columns {
@@ -99,19 +100,47 @@ pub(super) fn loaded(
     Ok((as_of, Some(subject(row, &asked.business, SubjectId(id))?)))
 }
 
+/// Reads the numbers beside the head of a partition; `None`: there is no head.
+pub(super) fn numbers(row: &impl Columns) -> Result<Option<Numbers>, Error> {
+    if row.is_null("key_id").map_err(sort_error)? {
+        return Ok(None);
+    }
+    let number = |column: &str| {
+        let number = row.number(column).map_err(sort_error)?;
+        u16::try_from(number).map_err(|fault| Error::corrupt("partition_head", column, fault))
+    };
+    let current = number("key_id")?;
+    let leaving = number("leaving")?;
+    if leaving >= current {
+        let what = format!("{current} after {leaving} are no numbers of keys");
+        return Err(Error::corrupt("partition_head", "key_id", what));
+    }
+    Ok(Some(Numbers {
+        current,
+        leaving: (leaving != 0).then_some(leaving),
+    }))
+}
+
 /// Reads a subject that was asked for by its id, and where it lies.
-pub(super) fn found(row: &impl Columns, asked: SubjectId) -> Result<(SubjectRef, Read), Error> {
+pub(super) fn found(
+    row: &impl Columns,
+    asked: SubjectId,
+    stored: &Stored,
+) -> Result<(SubjectRef, Read), Error> {
     let fault = unreadable("subject", &asked);
     let partition = row.number("partition").map_err(&fault)?;
     let business = BusinessId::parse(&row.text("business_id").map_err(&fault)?)
         .map_err(|fault| Error::corrupt("subject", asked, fault))?;
+    let key = hash16(
+        &row.bytes("subject_key").map_err(&fault)?,
+        "subject",
+        &asked,
+    )?;
+    let number = u16::try_from(row.number("key_id").map_err(&fault)?)
+        .map_err(|fault| Error::corrupt("subject", asked, fault))?;
     let place = SubjectRef {
         partition: partition_numbered(partition, "subject", &asked)?,
-        key: hash16(
-            &row.bytes("subject_key").map_err(&fault)?,
-            "subject",
-            &asked,
-        )?,
+        key: stored.inner(key, number)?,
         business,
     };
     let read = subject(row, &place.business, asked)?;
@@ -342,7 +371,7 @@ fn numbered<'a>(
     Ok((index, subject))
 }
 
-fn shown(subject: &SubjectRef) -> String {
+pub(super) fn shown(subject: &SubjectRef) -> String {
     let (partition, key) = (subject.partition.0, HEXLOWER.encode(&subject.key));
     format!("partition {partition}, key {key}")
 }
@@ -364,7 +393,11 @@ fn partition_numbered(
         .map_err(|_| Error::corrupt(table, key, "not the number of a partition"))
 }
 
-fn hash16(bytes: &[u8], table: &'static str, key: &dyn fmt::Display) -> Result<[u8; 16], Error> {
+pub(super) fn hash16(
+    bytes: &[u8],
+    table: &'static str,
+    key: &dyn fmt::Display,
+) -> Result<[u8; 16], Error> {
     bytes
         .try_into()
         .map_err(|_| Error::corrupt(table, key, "a hash is not 16 bytes"))
@@ -424,6 +457,24 @@ pub(super) fn body(event: &Event) -> String {
     String::from_utf8(event.canonical()).expect("JSON is UTF-8")
 }
 
+/// By what the keyring is known up to each number: `key_check`, and `key_check_N` for what a rotation brought.
+fn key_checks(values: &BTreeMap<String, String>) -> Result<BTreeMap<u16, String>, Error> {
+    let mut checks = BTreeMap::new();
+    for (name, value) in values {
+        let Some(number) = name.strip_prefix("key_check") else {
+            continue;
+        };
+        let number = match number.strip_prefix('_') {
+            Some(number) => number
+                .parse()
+                .map_err(|fault| Error::corrupt("ledger_meta", name, fault))?,
+            None => FIRST,
+        };
+        checks.insert(number, value.clone());
+    }
+    Ok(checks)
+}
+
 /// Reads `ledger_meta`.
 pub(super) fn meta(rows: &[impl Columns]) -> Result<Meta, Error> {
     let mut values = BTreeMap::new();
@@ -449,6 +500,6 @@ pub(super) fn meta(rows: &[impl Columns]) -> Result<Meta, Error> {
         partitions: u16::try_from(number("partitions")?)
             .map_err(|fault| Error::corrupt("ledger_meta", "partitions", fault))?,
         match_rules: number("match_rules")?,
-        key_check: values.get("key_check").cloned(),
+        key_checks: key_checks(&values)?,
     })
 }

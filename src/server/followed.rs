@@ -2,6 +2,7 @@
 //! needs that changes the system partition beside those who serve. Such a command is an instance for as
 //! long as it runs, and confirms its change as every other does.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +20,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Database};
 use crate::domain::time::Timestamp;
 use crate::keys::LedgerKeys;
+use crate::keys::wrapping::Wrapping;
 use crate::ledger::Ledger;
 use crate::ledger::activity::ActivityStore;
 use crate::ledger::measured::Measured;
+use crate::ledger::rotation::Rotation;
 use crate::telemetry::Metrics;
 
 /// How much longer than its own limits the database is waited for.
@@ -33,6 +36,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub(super) struct Followed {
     pub ledger: Arc<dyn Ledger>,
     pub activity: Arc<dyn ActivityStore>,
+    pub rotation: Arc<dyn Rotation>,
     pub lane: Lane,
     pub cache: Arc<FactsCache>,
     pub catalog: Arc<Catalog>,
@@ -67,11 +71,11 @@ impl Followed {
             opened.lane.clone(),
             metrics.clone(),
         ));
-        let key_id = opened.keyring.current();
+        let keyring = (opened.keyring.check_values(), Arc::clone(&opened.wrapping));
         let (follower, confirming) = match opened.shared {
             None => alone(&cache, ledger.as_ref()).await?,
             Some(url) => {
-                let parts = following(config, url, key_id, &cache, clock, metrics);
+                let parts = following(config, url, keyring, &cache, clock, metrics);
                 let (follower, confirming) = Follower::begin(parts).await?;
                 (Some(follower), confirming)
             }
@@ -92,6 +96,7 @@ impl Followed {
         Ok(Self {
             ledger,
             activity: Arc::new(activity),
+            rotation: opened.rotation,
             lane: opened.lane,
             cache,
             catalog,
@@ -134,16 +139,8 @@ pub async fn with_tokens<T>(
     config: &Config,
     work: impl AsyncFnOnce(TokenStore) -> Result<T, catalog::Error>,
 ) -> Result<T, Error> {
-    config.validate()?;
-    if let Database::Sqlite(path) = &config.database {
-        exists(path)?;
-    }
-    let config = Config {
-        migrate: Some(false),
-        ..config.clone()
-    };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let followed = Followed::open(&config, &clock, &Metrics::disabled()).await?;
+    let followed = beside(config, &clock, &Metrics::disabled()).await?;
     let done = work(TokenStore {
         catalog: followed.catalog,
         keys: followed.keys,
@@ -152,6 +149,23 @@ pub async fn with_tokens<T>(
     let done = done.await;
     followed.following.leave(followed.ledger.as_ref()).await;
     Ok(done?)
+}
+
+/// Opens a ledger for a command that changes it beside those who serve it. Neither creates nor migrates a database.
+pub(super) async fn beside(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Result<Followed, Error> {
+    config.validate()?;
+    if let Database::Sqlite(path) = &config.database {
+        exists(path)?;
+    }
+    let config = Config {
+        migrate: Some(false),
+        ..config.clone()
+    };
+    Followed::open(&config, clock, metrics).await
 }
 
 /// A misspelt path must not become a new, empty database.
@@ -177,7 +191,7 @@ async fn alone(
 fn following(
     config: &Config,
     url: Zeroizing<String>,
-    key_id: u16,
+    (key_checks, wrapping): (BTreeMap<u16, String>, Arc<Wrapping>),
     cache: &Arc<FactsCache>,
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
@@ -185,7 +199,8 @@ fn following(
     follower::Parts {
         url,
         term: Term(config.lease),
-        key_id,
+        key_checks,
+        wrapping,
         patience: config.database_acquire_timeout + config.statement_timeout,
         hints: config.hints,
         cache: Arc::clone(cache),

@@ -12,6 +12,7 @@ mod followed;
 mod jwks;
 mod listener;
 mod open;
+mod rotating;
 mod socket;
 mod sweeper;
 mod tls;
@@ -51,7 +52,8 @@ use watch::Watch;
 
 pub use file::FileError;
 pub use followed::{TokenStore, with_tokens};
-pub use open::{accept_history, migrate, open_ledger};
+pub use open::{accept_history, keyring, migrate, open_ledger};
+pub use rotating::{Progress, Rotated, rotate};
 
 /// Why the server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +146,7 @@ impl Server {
             keys,
             ledger_id,
             following,
+            rotation: _,
         } = Followed::open(config, &clock, &metrics).await?;
         let activity_cache = ActivityCache::new(
             Arc::clone(&activity),

@@ -12,10 +12,12 @@ use crate::cache::lease::{Lease, Term};
 use crate::config::{Config, Database, KeySource as Wanted};
 use crate::domain::address::MATCH_RULES;
 use crate::keys::source::{self, KeySource, SourceError};
+use crate::keys::wrapping::{FIRST, Wrapping};
 use crate::keys::{Keyring, SUBJECT_PARTITIONS};
 use crate::ledger::activity::ActivityStore;
 use crate::ledger::postgres::following::Line;
 use crate::ledger::postgres::{self, Limits, Postgres};
+use crate::ledger::rotation::Rotation;
 use crate::ledger::sqlite::{self, Migrate, Sqlite};
 use crate::ledger::{Ledger, Meta};
 
@@ -23,7 +25,10 @@ use crate::ledger::{Ledger, Meta};
 pub(super) struct Opened {
     pub ledger: Arc<dyn Ledger>,
     pub activity: Arc<dyn ActivityStore>,
+    pub rotation: Arc<dyn Rotation>,
     pub keyring: Keyring,
+    /// What the ledger wraps keys with.
+    pub wrapping: Arc<Wrapping>,
     pub meta: Meta,
     pub lease: Arc<Lease>,
     /// What batches and streams may use of the database.
@@ -44,13 +49,17 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Error> {
             } else {
                 Migrate::No
             };
-            let ledger = Sqlite::open(path, migrate, config.database_acquire_timeout).await?;
+            let wrapping = Arc::new(keyring.wrapping());
+            let timeout = config.database_acquire_timeout;
+            let ledger = Sqlite::open_with(path, migrate, timeout, Arc::clone(&wrapping)).await?;
             let ledger = Arc::new(ledger);
             let meta = belonging_together(ledger.as_ref(), &keyring).await?;
             Ok(Opened {
                 activity: ledger.clone(),
+                rotation: ledger.clone(),
                 ledger,
                 keyring,
+                wrapping,
                 meta,
                 // The lock file cannot be lost while the process lives.
                 lease: Arc::new(Lease::endless()),
@@ -74,15 +83,19 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Error> {
                      the right one: use `sslmode=verify-full`"
                 );
             }
-            let ledger = Arc::new(Postgres::open(url.expose(), limits).await?);
+            let wrapping = Arc::new(keyring.wrapping());
+            let ledger = Postgres::open_with(url.expose(), limits, Arc::clone(&wrapping)).await?;
+            let ledger = Arc::new(ledger);
             let meta = belonging_together(ledger.as_ref(), &keyring).await?;
             for weakness in ledger.weaknesses().await? {
                 tracing::warn!("{weakness}");
             }
             Ok(Opened {
                 activity: ledger.clone(),
+                rotation: ledger.clone(),
                 ledger,
                 keyring,
+                wrapping,
                 meta,
                 lease: Arc::new(Lease::none(Term(config.lease))),
                 lane: Lane::of(config.database_max_connections),
@@ -140,8 +153,13 @@ pub async fn accept_history(config: &Config) -> Result<Option<String>, Error> {
     // The schema first: what does not know a history is not asked for one.
     let ledger = Postgres::open(url.expose(), limits(config)).await?;
     ledger.close().await;
-    let mut line = Line::connect(url.expose(), config.statement_timeout).await?;
+    let mut line = Line::connect(url.expose(), config.statement_timeout, Arc::default()).await?;
     Ok(line.accept_loss().await?)
+}
+
+/// The keyring that is configured. Creates none.
+pub fn keyring(config: &Config) -> Result<Keyring, Error> {
+    keyring_from(config)
 }
 
 fn limits(config: &Config) -> Limits {
@@ -203,28 +221,34 @@ fn keyring_from(config: &Config) -> Result<Keyring, Error> {
     Ok(source::load(&wanted)?)
 }
 
-/// Whether keyring, partitions and match rules are those that the ledger was made with.
+/// Whether keyring, partitions and match rules are those that the ledger was made with. A keyring may hold later
+/// numbers than the ledger was ever kept under: that is how a rotation is prepared.
 async fn belonging_together(ledger: &dyn Ledger, keyring: &Keyring) -> Result<Meta, Error> {
-    let check = keyring.check_value();
     let mut meta = ledger.meta().await?;
-    if meta.key_check.is_none() {
+    if meta.key_checks.is_empty() {
+        let check = keyring.check_value(FIRST).unwrap_or_default();
         ledger.set_key_check(&check).await?;
         meta = ledger.meta().await?;
     }
-    let kept = meta.key_check.as_deref().unwrap_or_default();
-    if keyring.has_grown_from(kept) {
-        return Err(Error::WrongLedger(
-            "the keyring holds a key that is newer than this database: nobody in it would be found \
-             under that one, and keys cannot be rotated yet. Take the newer key out"
-                .into(),
-        ));
-    }
-    if kept != check {
-        return Err(Error::WrongLedger(
-            "this is not the key that the database was made with: nothing in it could be found \
-             under this key. Restore the right key; a new one would start a second, empty world"
-                .into(),
-        ));
+    for (number, kept) in &meta.key_checks {
+        let fault = match keyring.check_value(*number) {
+            Some(own) if own == *kept => continue,
+            Some(_) if *number == FIRST => {
+                "this is not the key that the database was made with: nothing in it could be found \
+                 under this key. Restore the right key; a new one would start a second, empty world"
+                    .to_owned()
+            }
+            Some(_) => format!(
+                "key {number} of this keyring is not the key {number} that the database is kept under: \
+                 nobody in it would be found. Use the keyring with which its keys were rotated"
+            ),
+            None => format!(
+                "the database is kept under key {number}, and this keyring ends with key {}: nobody in it \
+                 would be found. Use the keyring with which its keys were rotated",
+                keyring.newest()
+            ),
+        };
+        return Err(Error::WrongLedger(fault));
     }
     if meta.partitions != SUBJECT_PARTITIONS || meta.match_rules != MATCH_RULES {
         return Err(Error::WrongLedger(format!(

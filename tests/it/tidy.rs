@@ -79,7 +79,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cache",
         &["clock", "domain", "keys", "ledger", "telemetry", "weakened"],
     ),
-    ("ledger", &["domain", "telemetry", "weakened"]),
+    ("ledger", &["domain", "keys", "telemetry", "weakened"]),
     ("keys", &["domain"]),
     ("policy", &["domain"]),
     ("clock", &["domain"]),

@@ -44,7 +44,8 @@ impl Follower {
         let mut line = match self.line.take() {
             Some(line) => line,
             None => {
-                let connecting = Line::connect(&self.parts.url, self.parts.term.limit());
+                let wrapping = Arc::clone(&self.parts.wrapping);
+                let connecting = Line::connect(&self.parts.url, self.parts.term.limit(), wrapping);
                 tokio::time::timeout(CONNECTING, connecting)
                     .await
                     .map_err(|_| Error::Silent)??
@@ -56,7 +57,9 @@ impl Follower {
             None => {
                 let me = InstanceId::new();
                 let row = self.registration(me);
-                self.within(line.register(&row)).await?;
+                if !self.within(line.register(&row)).await? {
+                    return Err(Error::KeyMissing);
+                }
                 self.me = Some(me);
                 me
             }

@@ -5,17 +5,18 @@
 //! subjects by (partition, key), then the heads by partition, then the idempotency row. So no two
 //! writers can wait for each other, and a head is locked for little more than the commit.
 
-use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::postgres::{PgArguments, PgConnection, PgDatabaseError};
 use sqlx::{Connection, Postgres, Row};
 
+use super::super::stored::Stored;
 use super::super::{
     Append, Appended, Error, Idempotency, Offset, Part, Partition, Position, Timeline, row,
     sort_error,
 };
-use super::erasing;
 use super::many::Act;
-use super::{code, timeline_numbered};
+use super::{code, erasing, moving, rotating, timeline_numbered};
 use crate::domain::facts::FOLD_VERSION;
+use crate::keys::wrapping::Numbers;
 
 /// Creates a subject ($1 to $8) that must not exist yet.
 macro_rules! create {
@@ -40,7 +41,7 @@ macro_rules! advance {
 /// Writes an event ($9 to $13) of a subject that the statement in front has written. The head is
 /// raised last, so that its lock is held for the commit alone, and nothing is written unless the
 /// subject was. A partition without a head leaves the event without an offset, which its table
-/// refuses.
+/// refuses; so does one in which another number ($6) is in use by now.
 macro_rules! event_after {
     ($subject:expr) => {
         concat!(
@@ -49,7 +50,7 @@ macro_rules! event_after {
             "),
              h AS (
                UPDATE partition_head SET head = head + 1
-               WHERE partition = $1 AND EXISTS (SELECT 1 FROM s) RETURNING head),
+               WHERE partition = $1 AND key_id = $6 AND EXISTS (SELECT 1 FROM s) RETURNING head),
              e AS (
                INSERT INTO event
                  (partition, \"offset\", event_id, subject_id, business_id, recorded_at, body)
@@ -96,22 +97,83 @@ const IDEMPOTENCY: &str = "INSERT INTO idempotency
 pub(super) async fn append(
     connection: &mut PgConnection,
     append: &Append<'_>,
+    stored: &Stored,
 ) -> Result<(Appended, Option<Timeline>), Error> {
     let order = append.in_lock_order()?;
-    outcome(append_all(connection, append, &order).await)
+    let numbers = stored.numbers();
+    if numbers.current != append.key_id {
+        return Ok((Appended::VersionChanged, None));
+    }
+    let appended = append_all(connection, append, &order, (stored, numbers)).await;
+    outcome(connection, appended, (stored, numbers)).await
 }
 
 /// The same of an act on one subject.
 pub(super) async fn append_act(
     connection: &mut PgConnection,
     act: &Act,
+    stored: &Stored,
 ) -> Result<(Appended, Option<Timeline>), Error> {
-    outcome(append_one(connection, act).await)
+    let numbers = stored.numbers();
+    if numbers.current != act.key_id {
+        return Ok((Appended::VersionChanged, None));
+    }
+    let appended = match numbers.leaving {
+        None => {
+            let key = stored.key(act.key, numbers.current)?;
+            append_one(connection, act, key).await.map_err(Fault::Sent)
+        }
+        Some(leaving) => append_one_found(connection, act, stored, (numbers, leaving)).await,
+    };
+    outcome(connection, appended, (stored, numbers)).await
 }
 
-fn outcome(
-    appended: Result<Option<Committed>, sqlx::Error>,
+async fn append_one_found(
+    connection: &mut PgConnection,
+    act: &Act,
+    stored: &Stored,
+    numbers: (Numbers, u16),
+) -> Result<Option<Committed>, Fault> {
+    let mut transaction = connection.begin().await?;
+    let appended = async {
+        moving::lock_to_write(&mut transaction, [act.partition]).await?;
+        let at = [(act.partition, act.key)];
+        let keys = moving::found(&mut transaction, stored, &at, numbers).await?;
+        let [key] = keys[..] else { return Ok(None) };
+        Ok(append_one(&mut transaction, act, key).await?)
+    };
+    let appended = appended.await;
+    ended(transaction, appended).await
+}
+
+/// What stopped an append: the database, or what was found there.
+pub(super) enum Fault {
+    Sent(sqlx::Error),
+    Found(Error),
+}
+
+impl From<sqlx::Error> for Fault {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sent(error)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Found(error)
+    }
+}
+
+async fn outcome(
+    connection: &mut PgConnection,
+    appended: Result<Option<Committed>, Fault>,
+    (stored, assumed): (&Stored, Numbers),
 ) -> Result<(Appended, Option<Timeline>), Error> {
+    let appended = match appended {
+        Ok(committed) => Ok(committed),
+        Err(Fault::Sent(error)) => Err(error),
+        Err(Fault::Found(error)) => return Err(error),
+    };
     match appended {
         Ok(Some(Committed { places, timeline })) => {
             let timeline = timeline_numbered(&timeline)?;
@@ -119,6 +181,15 @@ fn outcome(
         }
         Ok(None) => Ok((Appended::VersionChanged, None)),
         Err(error) if is_used_key(&error) => Ok((Appended::KeyUsed, None)),
+        // Refused by the head: another key is in use, or there is no head.
+        Err(error) if has_no_offset(&error) => {
+            let found = rotating::numbers(connection).await?;
+            stored.learn(found);
+            match found == assumed {
+                true => Err(sort_error(error)),
+                false => Ok((Appended::VersionChanged, None)),
+            }
+        }
         Err(error) => Err(sort_error(error)),
     }
 }
@@ -132,6 +203,7 @@ struct Committed {
 async fn append_one(
     connection: &mut PgConnection,
     act: &Act,
+    key: [u8; 16],
 ) -> Result<Option<Committed>, sqlx::Error> {
     let statement = match act.expected {
         0 => APPEND_FIRST,
@@ -140,11 +212,11 @@ async fn append_one(
     let call = act.call.as_ref();
     let row = sqlx::query(statement)
         .bind(code(act.partition))
-        .bind(act.key.as_slice())
+        .bind(key.to_vec())
         .bind(&act.business)
         .bind(act.subject_id)
         .bind(FOLD_VERSION)
-        .bind(act.key_id)
+        .bind(i32::from(act.key_id))
         .bind(&act.facts)
         .bind(act.expected)
         .bind(act.event_id)
@@ -172,9 +244,18 @@ async fn append_all(
     connection: &mut PgConnection,
     append: &Append<'_>,
     order: &[usize],
-) -> Result<Option<Committed>, sqlx::Error> {
+    numbers: (&Stored, Numbers),
+) -> Result<Option<Committed>, Fault> {
     let mut transaction = connection.begin().await?;
-    match write_all(&mut transaction, append, order).await {
+    let written = write_all(&mut transaction, append, order, numbers).await;
+    ended(transaction, written).await
+}
+
+async fn ended(
+    transaction: sqlx::Transaction<'_, Postgres>,
+    written: Result<Option<Committed>, Fault>,
+) -> Result<Option<Committed>, Fault> {
+    match written {
         Ok(Some(committed)) => {
             transaction.commit().await?;
             Ok(Some(committed))
@@ -192,19 +273,44 @@ async fn append_all(
     }
 }
 
+/// Under which key each part's subject lies, or is to be created.
+async fn keys_of(
+    connection: &mut PgConnection,
+    parts: &[Part<'_>],
+    (stored, numbers): (&Stored, Numbers),
+) -> Result<Vec<[u8; 16]>, Fault> {
+    let at: Vec<(Partition, [u8; 16])> = parts
+        .iter()
+        .map(|part| (part.subject.partition, part.subject.key))
+        .collect();
+    let Some(leaving) = numbers.leaving else {
+        let keys = at
+            .iter()
+            .map(|(_, inner)| stored.key(*inner, numbers.current));
+        return Ok(keys.collect::<Result<_, Error>>()?);
+    };
+    let partitions = at.iter().map(|(partition, _)| *partition);
+    moving::lock_to_write(connection, partitions).await?;
+    Ok(moving::found(connection, stored, &at, (numbers, leaving)).await?)
+}
+
 async fn write_all(
     connection: &mut PgConnection,
     append: &Append<'_>,
     order: &[usize],
-) -> Result<Option<Committed>, sqlx::Error> {
+    (stored, numbers): (&Stored, Numbers),
+) -> Result<Option<Committed>, Fault> {
     let parts = append.parts;
-    for part in order.iter().map(|index| &parts[*index]) {
+    let keys = keys_of(connection, parts, (stored, numbers)).await?;
+    for index in order {
+        let part = &parts[*index];
         let statement = match part.expected.0 {
             0 => SUBJECT_FIRST,
             _ => SUBJECT_NEXT,
         };
+        let place = (keys[*index].as_slice(), append.key_id);
         let facts = part.facts.encode();
-        let written = bind_subject(sqlx::query(statement), part, append.key_id, Some(facts))
+        let written = bind_subject(sqlx::query(statement), part, place, Some(facts))
             .execute(&mut *connection)
             .await?;
         if written.rows_affected() == 0 {
@@ -216,13 +322,15 @@ async fn write_all(
     for index in order {
         let part = &parts[*index];
         // The subject is written already: its facts need not travel again.
-        let subject = bind_subject(sqlx::query(EVENT), part, append.key_id, None);
+        let place = (keys[*index].as_slice(), append.key_id);
+        let subject = bind_subject(sqlx::query(EVENT), part, place, None);
         let row = bind_event(subject, part)
             .fetch_one(&mut *connection)
             .await?;
         let position = position(part.subject.partition, &row)?;
         if let Some(removal) = part.removal {
-            erasing::erase(connection, part, position.offset, removal).await?;
+            let keys = stored.keys(part.subject.key, numbers)?;
+            erasing::erase(connection, part, &keys, (position.offset, removal)).await?;
         }
         positions[*index] = Some(position);
         timeline = row.try_get("timeline")?;
@@ -260,14 +368,14 @@ type Bound<'a> = sqlx::query::Query<'a, Postgres, PgArguments>;
 /// Binds $1 to $8.
 fn bind_subject<'a>(
     statement: Bound<'a>,
-    part: &Part<'a>,
-    key_id: u16,
+    part: &'a Part<'a>,
+    (key, key_id): (&'a [u8], u16),
     facts: Option<Vec<u8>>,
 ) -> Bound<'a> {
     let Part { subject, event, .. } = part;
     statement
         .bind(code(subject.partition))
-        .bind(subject.key.as_slice())
+        .bind(key)
         .bind(subject.business.as_str())
         .bind(event.subject_id.0)
         .bind(FOLD_VERSION)
@@ -290,6 +398,16 @@ fn bind_event<'a>(statement: Bound<'a>, part: &Part<'a>) -> Bound<'a> {
 fn position(partition: Partition, row: &sqlx::postgres::PgRow) -> Result<Position, sqlx::Error> {
     let offset = Offset(row.try_get("head")?);
     Ok(Position { partition, offset })
+}
+
+fn has_no_offset(error: &sqlx::Error) -> bool {
+    let database = error.as_database_error();
+    let database = database.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    database.is_some_and(|error| {
+        error.code() == "23502"
+            && error.table() == Some("event")
+            && error.column() == Some("offset")
+    })
 }
 
 fn is_used_key(error: &sqlx::Error) -> bool {

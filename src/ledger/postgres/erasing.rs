@@ -20,21 +20,21 @@ const CARRY_OUT: &str = "WITH due AS (
      SELECT count(*) FROM due";
 
 /// What is personal of a subject goes, or is put down for later. The subject's row is locked already,
-/// so nobody writes more of it meanwhile.
+/// so nobody writes more of it meanwhile. `keys`: all that a row of the subject may lie under.
 pub(super) async fn erase(
     connection: &mut PgConnection,
     part: &Part<'_>,
-    offset: Offset,
-    removal: Removal,
+    keys: &[[u8; 16]],
+    (offset, removal): (Offset, Removal),
 ) -> Result<(), sqlx::Error> {
     let subject_id = part.event.subject_id.0;
     sqlx::query("DELETE FROM subject_address WHERE subject_id = $1")
         .bind(subject_id)
         .execute(&mut *connection)
         .await?;
-    sqlx::query("DELETE FROM service_window WHERE partition = $1 AND subject_key = $2")
+    sqlx::query("DELETE FROM service_window WHERE partition = $1 AND subject_key = ANY ($2)")
         .bind(code(part.subject.partition))
-        .bind(part.subject.key.as_slice())
+        .bind(keys.iter().map(<[u8; 16]>::as_slice).collect::<Vec<_>>())
         .execute(&mut *connection)
         .await?;
     match removal {

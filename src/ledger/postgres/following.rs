@@ -3,6 +3,7 @@
 //! They run on a connection of its own, so that an exhausted pool cannot cost the lease. It must lead
 //! to the primary itself: see ARCHITECTURE. Any error means that the connection is to be given up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgRow};
@@ -12,9 +13,11 @@ use uuid::Uuid;
 use super::super::following::{
     Changed, Changes, InstanceId, InstanceRow, Look, Offsets, Registration, Renewal,
 };
+use super::super::stored::Stored;
 use super::super::{Error, Offset, Partition, SystemRecord, Timeline, row, sort_error};
 use super::notices::durably;
-use super::{Limits, connecting, timeline_of};
+use super::{Limits, connecting, rotating, timeline_of};
+use crate::keys::wrapping::Wrapping;
 
 /// More changes than this are not named one by one (F4). One more is asked for.
 const MOST_CHANGES: usize = 1_000;
@@ -29,7 +32,8 @@ macro_rules! look {
             $before,
             "changed AS (
                SELECT h.partition, e.\"offset\",
-                 (SELECT subject_key FROM subject WHERE subject_id = e.subject_id)
+                 (SELECT int4send(key_id) || subject_key FROM subject WHERE subject_id = e.subject_id)
+                   AS stored
                FROM unnest($1::bigint[]) WITH ORDINALITY AS a (applied, n)
                JOIN partition_head AS h
                  ON h.partition = a.n - 1 AND h.head > a.applied AND h.partition > 0
@@ -40,12 +44,14 @@ macro_rules! look {
                LIMIT 1001),
              listed AS (SELECT * FROM cache_instance WHERE ",
             $instances,
-            ")
+            "),
+             own AS (SELECT key_id, leaving FROM partition_head WHERE partition = 0)
              SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline,
                (SELECT array_agg(head ORDER BY partition) FROM partition_head) AS heads,
+               (SELECT key_id::bigint FROM own) AS key_id, (SELECT leaving::bigint FROM own) AS leaving,
                (SELECT array_agg(partition) FROM changed) AS partitions,
                (SELECT array_agg(\"offset\") FROM changed) AS offsets,
-               (SELECT array_agg(subject_key) FROM changed) AS keys,
+               (SELECT array_agg(stored) FROM changed) AS keys,
                (SELECT array_agg(instance_id ORDER BY instance_id) FROM listed) AS instances,
                (SELECT array_agg(renewals ORDER BY instance_id) FROM listed) AS renewals,
                (SELECT array_agg(lease ORDER BY instance_id) FROM listed) AS leases,
@@ -85,11 +91,17 @@ const RENEW: &str = look!(
 #[derive(Debug)]
 pub struct Line {
     connection: PgConnection,
+    stored: Stored,
 }
 
 impl Line {
-    /// Connects. `limit`: how long a statement may take.
-    pub async fn connect(url: &str, limit: Duration) -> Result<Self, Error> {
+    /// Connects. `limit`: how long a statement may take; `wrapping`: of the ledger that is followed, which
+    /// hears of a rotation here.
+    pub async fn connect(
+        url: &str,
+        limit: Duration,
+        wrapping: Arc<Wrapping>,
+    ) -> Result<Self, Error> {
         let limits = Limits {
             max_connections: 1,
             acquire_timeout: limit,
@@ -101,27 +113,13 @@ impl Line {
         let connection = PgConnection::connect_with(&options)
             .await
             .map_err(sort_error)?;
-        Ok(Self { connection })
+        let stored = Stored::new(wrapping);
+        Ok(Self { connection, stored })
     }
 
-    /// F0: a row of one's own, committed.
-    pub async fn register(&mut self, row: &Registration) -> Result<(), Error> {
-        let lease = i64::try_from(row.lease.as_micros()).unwrap_or(i64::MAX);
-        let statement = sqlx::query(
-            "INSERT INTO cache_instance (instance_id, lease, key_id, applied)
-             VALUES ($1, $2, $3, ''::bytea)",
-        )
-        .bind(row.instance.0)
-        .bind(lease)
-        .bind(i32::from(row.key_id));
-        durably(async {
-            statement
-                .execute(&mut self.connection)
-                .await
-                .map_err(sort_error)
-        })
-        .await?;
-        Ok(())
+    /// F0: a row of one's own, committed. False: the ledger lies under keys that this keyring lacks.
+    pub async fn register(&mut self, row: &Registration) -> Result<bool, Error> {
+        durably(rotating::register(&mut self.connection, row)).await
     }
 
     /// F1: what changed since `applied`. Read-only, so it may come from a deposed primary.
@@ -132,7 +130,7 @@ impl Line {
             .fetch_one(&mut self.connection)
             .await
             .map_err(sort_error)?;
-        look(&row)
+        look(&row, &self.stored)
     }
 
     /// F2: publishes what was applied, and looks. `None`: there is no row of this instance any more.
@@ -163,7 +161,7 @@ impl Line {
             return Ok(None);
         }
         Ok(Some(Renewal {
-            look: look(&row)?,
+            look: look(&row, &self.stored)?,
             history: row.try_get("history").map_err(sort_error)?,
             lost: row.try_get("lost").map_err(sort_error)?,
             marks: marks(&row)?,
@@ -300,13 +298,17 @@ pub(super) async fn system_after(
     Ok((timeline, records))
 }
 
-fn look(row: &PgRow) -> Result<Look, Error> {
+fn look(row: &PgRow, stored: &Stored) -> Result<Look, Error> {
     let timeline = timeline_of(row)?;
+    // Before it is said how far this instance has come: whoever began a rotation waits for that.
+    if let Some(numbers) = row::numbers(row)? {
+        stored.learn(numbers);
+    }
     let heads: Vec<i64> = row.try_get("heads").map_err(sort_error)?;
     Ok(Look {
         timeline,
         heads: Offsets(heads.into_iter().map(Offset).collect()),
-        changes: changes(row)?,
+        changes: changes(row, stored)?,
         instances: instances(row)?,
     })
 }
@@ -319,7 +321,7 @@ fn marks(row: &PgRow) -> Result<Vec<(Partition, String)>, Error> {
     Ok(partitions.into_iter().map(number).zip(marks).collect())
 }
 
-fn changes(row: &PgRow) -> Result<Changes, Error> {
+fn changes(row: &PgRow, stored: &Stored) -> Result<Changes, Error> {
     let partitions: Vec<i16> = list(row, "partitions")?;
     let offsets: Vec<i64> = list(row, "offsets")?;
     let keys: Vec<Option<Vec<u8>>> = list(row, "keys")?;
@@ -329,17 +331,24 @@ fn changes(row: &PgRow) -> Result<Changes, Error> {
     let mut subjects = Vec::with_capacity(keys.len());
     for ((partition, offset), key) in partitions.into_iter().zip(offsets).zip(keys) {
         // A subject that is not there any more cannot be named.
-        let Some(key) = key.and_then(|key| <[u8; 16]>::try_from(key).ok()) else {
+        let Some((number, key)) = key.as_deref().and_then(numbered) else {
             return Ok(Changes::Many);
         };
         let partition = Partition(u16::try_from(partition).unwrap_or_default());
         subjects.push(Changed {
             partition,
             offset: Offset(offset),
-            key,
+            key: stored.inner(key, number)?,
         });
     }
     Ok(Changes::Subjects(subjects))
+}
+
+/// The number that a key is stored under, and the key.
+fn numbered(stored: &[u8]) -> Option<(u16, [u8; 16])> {
+    let (number, key) = stored.split_first_chunk::<4>()?;
+    let number = u16::try_from(u32::from_be_bytes(*number)).ok()?;
+    Some((number, key.try_into().ok()?))
 }
 
 fn instances(row: &PgRow) -> Result<Vec<InstanceRow>, Error> {

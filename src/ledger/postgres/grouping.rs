@@ -12,13 +12,17 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
 use tokio::sync::oneshot;
 
 use super::super::together::Distinct;
 use super::super::{Appended, Error, Partition};
+use super::append::Fault;
 use super::lending::Lent;
 use super::many::Act;
-use super::{Core, append, many};
+use super::{Core, append, many, moving};
+use crate::keys::wrapping::Numbers;
 
 /// How many statements are under way at a time: one is carried out while another one's commit is
 /// awaited.
@@ -199,15 +203,21 @@ impl Core {
         acts: &[Act],
         kept: &mut Option<Lent>,
     ) -> Result<Option<Vec<Appended>>, Error> {
+        let numbers = self.stored.numbers();
+        // What was sealed under another number is refused by itself.
+        if acts.iter().any(|act| act.key_id != numbers.current) {
+            return Ok(None);
+        }
         let (began, mut lent) = (self.history.current(), self.kept(kept).await?);
         let sent = super::notices::durably(async {
-            match many::append(&mut lent, acts).await {
+            match self.send(&mut lent, acts, numbers).await {
                 Ok(appended) => Ok(Some(appended)),
-                Err(sqlx::Error::Database(fault)) => {
+                Err(Fault::Sent(sqlx::Error::Database(fault))) => {
                     tracing::debug!(%fault, "acts that shared a statement are sent one by one");
                     Ok(None)
                 }
-                Err(fault) => Err(super::sort_error(fault)),
+                Err(Fault::Sent(fault)) => Err(super::sort_error(fault)),
+                Err(Fault::Found(fault)) => Err(fault),
             }
         });
         let Some((appended, timeline)) = sent.await? else {
@@ -221,6 +231,41 @@ impl Core {
         Ok(Some(appended))
     }
 
+    async fn send(
+        &self,
+        connection: &mut PgConnection,
+        acts: &[Act],
+        numbers: Numbers,
+    ) -> Result<(Vec<Appended>, Option<String>), Fault> {
+        let Some(leaving) = numbers.leaving else {
+            let keys = acts
+                .iter()
+                .map(|act| self.stored.key(act.key, numbers.current));
+            let keys = keys.collect::<Result<Vec<_>, Error>>()?;
+            return Ok(many::append(connection, acts, &keys).await?);
+        };
+        let mut transaction = connection.begin().await?;
+        let sent = async {
+            let partitions = acts.iter().map(|act| act.partition);
+            moving::lock_to_write(&mut transaction, partitions).await?;
+            let at: Vec<_> = acts.iter().map(|act| (act.partition, act.key)).collect();
+            let keys =
+                moving::found(&mut transaction, &self.stored, &at, (numbers, leaving)).await?;
+            Ok(many::append(&mut transaction, acts, &keys).await?)
+        };
+        match sent.await {
+            Ok(sent) => {
+                transaction.commit().await?;
+                Ok(sent)
+            }
+            Err(error) => {
+                // The error that stopped the transaction says more than a failing rollback.
+                let _ = transaction.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
     /// One act by itself.
     async fn append_act(&self, act: &Act) -> Result<Appended, Error> {
         self.append_kept(act, &mut None).await
@@ -228,7 +273,7 @@ impl Core {
 
     async fn append_kept(&self, act: &Act, kept: &mut Option<Lent>) -> Result<Appended, Error> {
         let (began, mut lent) = (self.history.current(), self.kept(kept).await?);
-        let sent = super::notices::durably(append::append_act(&mut lent, act));
+        let sent = super::notices::durably(append::append_act(&mut lent, act, &self.stored));
         let (appended, timeline) = sent.await?;
         if let Some(timeline) = timeline {
             self.compare(began, timeline, &mut lent)?;

@@ -63,15 +63,15 @@ const APPEND_MANY: &str = "WITH asked AS MATERIALIZED (
        INSERT INTO event_payload (event_id, subject_id, sealed)
        SELECT event_id, subject_id, payload FROM w WHERE payload IS NOT NULL RETURNING 1),
      counted AS MATERIALIZED (
-       SELECT partition, count(*) AS acts FROM w
+       SELECT partition, count(*) AS acts, min(key_id) AS key_id FROM w
        WHERE (SELECT count(*) FROM address) + (SELECT count(*) FROM payload) >= 0
        GROUP BY partition),
      locked AS MATERIALIZED (
-       SELECT partition FROM partition_head
+       SELECT partition, key_id FROM partition_head
        WHERE partition IN (SELECT partition FROM counted) ORDER BY partition FOR UPDATE),
      h AS (
        UPDATE partition_head AS p SET head = p.head + counted.acts
-       FROM locked JOIN counted USING (partition)
+       FROM locked JOIN counted USING (partition, key_id)
        WHERE p.partition = locked.partition
        RETURNING p.partition, p.head - counted.acts AS before),
      o AS MATERIALIZED (
@@ -94,10 +94,11 @@ const APPEND_MANY: &str = "WITH asked AS MATERIALIZED (
 #[derive(Debug)]
 pub(super) struct Act {
     pub partition: Partition,
+    /// The innermost key, which gives the order of locks; the row lies under another one.
     pub key: [u8; 16],
     pub business: String,
     pub subject_id: Uuid,
-    pub key_id: i32,
+    pub key_id: u16,
     pub facts: Vec<u8>,
     pub expected: i64,
     pub event_id: Uuid,
@@ -132,7 +133,7 @@ impl Act {
             key: subject.key,
             business: subject.business.as_str().to_owned(),
             subject_id: event.subject_id.0,
-            key_id: i32::from(append.key_id),
+            key_id: append.key_id,
             facts: part.facts.encode(),
             expected: part.expected.0,
             event_id: event.event_id.0,
@@ -152,13 +153,14 @@ impl Act {
 
 /// What came of each, in the order given, and in which history it was committed. All of it is
 /// committed, or nothing was and all failed: also for what one of them does. No two may be of one
-/// subject or of one call.
+/// subject or of one call. `keys`: under which each one's row lies.
 pub(super) async fn append(
     connection: &mut PgConnection,
     acts: &[Act],
+    keys: &[[u8; 16]],
 ) -> Result<(Vec<Appended>, Option<String>), sqlx::Error> {
-    let mut order: Vec<&Act> = acts.iter().collect();
-    order.sort_by_key(|act| (act.partition, act.key));
+    let mut order: Vec<(&Act, &[u8; 16])> = acts.iter().zip(keys).collect();
+    order.sort_by_key(|(act, _)| (act.partition, act.key));
     let found = bind(&order)
         .persistent(acts.len() < PLANNED_ANEW)
         .fetch_all(connection)
@@ -167,7 +169,9 @@ pub(super) async fn append(
     let mut history = None;
     for row in found {
         let n = usize::try_from(row.try_get::<i64, _>("n")? - 1).unwrap_or(usize::MAX);
-        let Some(act) = order.get(n) else { continue };
+        let Some((act, _)) = order.get(n) else {
+            continue;
+        };
         let offset: Option<i64> = row.try_get("offset")?;
         let result = match offset {
             None => Appended::KeyUsed,
@@ -188,17 +192,20 @@ pub(super) async fn append(
     Ok((results.collect(), history))
 }
 
-fn bind<'a>(acts: &[&'a Act]) -> sqlx::query::Query<'a, sqlx::Postgres, PgArguments> {
-    fn column<'a, T>(acts: &[&'a Act], of: impl Fn(&'a Act) -> T) -> Vec<T> {
-        acts.iter().copied().map(of).collect()
+fn bind<'a>(
+    acts: &[(&'a Act, &'a [u8; 16])],
+) -> sqlx::query::Query<'a, sqlx::Postgres, PgArguments> {
+    fn column<'a, T>(acts: &[(&'a Act, &[u8; 16])], of: impl Fn(&'a Act) -> T) -> Vec<T> {
+        acts.iter().map(|(act, _)| of(act)).collect()
     }
+    let keys: Vec<&[u8]> = acts.iter().map(|(_, key)| key.as_slice()).collect();
     let call = |act: &'a Act| act.call.as_ref();
     sqlx::query(APPEND_MANY)
         .bind(column(acts, |act| code(act.partition)))
-        .bind(column(acts, |act| act.key.as_slice()))
+        .bind(keys)
         .bind(column(acts, |act| act.business.as_str()))
         .bind(column(acts, |act| act.subject_id))
-        .bind(column(acts, |act| act.key_id))
+        .bind(column(acts, |act| i32::from(act.key_id)))
         .bind(column(acts, |act| act.facts.as_slice()))
         .bind(column(acts, |act| act.expected))
         .bind(column(acts, |act| act.event_id))

@@ -17,7 +17,9 @@ mod grouping;
 pub mod hints;
 mod lending;
 mod many;
+mod moving;
 mod notices;
+mod rotating;
 mod schema;
 
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use super::stored::{self, ATTEMPTS, Stored};
 use super::together::{self, Sorted};
 use super::{
     Append, Appended, Call, Epoch, Error, History, Ledger, Loaded, Looked, Meta, Offset, OpenError,
@@ -35,6 +38,7 @@ use super::{
 };
 use crate::domain::id::{BusinessId, SubjectId};
 use crate::domain::time::Timestamp;
+use crate::keys::wrapping::Wrapping;
 pub use connecting::unproven_peer;
 use grouping::Grouping;
 use lending::{Lender, Lent};
@@ -48,7 +52,8 @@ const LOOK: &str = "WITH i AS (
        WHERE business_id = $3 AND rpc = $4 AND key_hash = $5
        RETURNING content_hash, answer, partition::bigint AS partition, \"offset\")
      SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline,
-       h.head, s.business_id, s.subject_id, s.version, s.fold_version::bigint AS fold_version, s.facts,
+       h.head, h.key_id::bigint AS key_id, h.leaving::bigint AS leaving,
+       s.business_id, s.subject_id, s.version, s.fold_version::bigint AS fold_version, s.facts,
        i.content_hash, i.answer, i.partition, i.\"offset\"
      FROM (SELECT) AS asked
      LEFT JOIN partition_head AS h ON h.partition = $1
@@ -67,6 +72,7 @@ pub struct Postgres {
 struct Core {
     lender: Lender,
     history: History,
+    stored: Stored,
 }
 
 /// How to connect.
@@ -79,17 +85,31 @@ pub struct Limits {
 
 impl Postgres {
     /// Connects, and refuses a schema that is not this binary's. Until somebody follows its history
-    /// every answer is taken.
+    /// every answer is taken. Finds nobody in a ledger whose keys were rotated.
     pub async fn open(url: &str, limits: Limits) -> Result<Self, OpenError> {
+        Self::open_with(url, limits, Arc::default()).await
+    }
+
+    /// As [`Postgres::open`], with what stored keys are wrapped with.
+    pub async fn open_with(
+        url: &str,
+        limits: Limits,
+        wrapping: Arc<Wrapping>,
+    ) -> Result<Self, OpenError> {
         let options = connecting::limited(url, limits).map_err(OpenError::Open)?;
         let lender = Lender::open(options, limits)
             .await
             .map_err(OpenError::Open)?;
         let mut connection = lender.lend().await.map_err(OpenError::Open)?;
         schema::check(&mut connection).await?;
+        let stored = Stored::new(wrapping);
+        stored.learn(rotating::numbers(&mut connection).await?);
         drop(connection);
-        let history = History::unknown();
-        let core = Arc::new(Core { lender, history });
+        let core = Arc::new(Core {
+            lender,
+            history: History::unknown(),
+            stored,
+        });
         let grouping = Grouping::new(Arc::clone(&core));
         Ok(Self { core, grouping })
     }
@@ -168,49 +188,35 @@ fn timeline_numbered(text: &str) -> Result<Timeline, Error> {
 #[async_trait]
 impl Ledger for Postgres {
     async fn facts(&self, subjects: &[SubjectRef]) -> Result<Vec<Loaded>, Error> {
-        let partitions: Vec<i16> = subjects
-            .iter()
-            .map(|subject| code(subject.partition))
-            .collect();
-        let keys: Vec<&[u8]> = subjects
-            .iter()
-            .map(|subject| subject.key.as_slice())
-            .collect();
-        let (began, mut lent) = (self.core.history.current(), self.core.lent().await?);
-        let rows = sqlx::query(
-            "SELECT (SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)) AS timeline,
-               h.head, s.business_id, s.subject_id, s.version,
-               s.fold_version::bigint AS fold_version, s.facts
-             FROM unnest($1::smallint[], $2::bytea[]) WITH ORDINALITY AS a (partition, subject_key, n)
-             LEFT JOIN partition_head AS h ON h.partition = a.partition
-             LEFT JOIN subject AS s
-               ON s.partition = a.partition AND s.subject_key = a.subject_key
-             ORDER BY a.n",
-        )
-        .bind(partitions)
-        .bind(keys)
-        .fetch_all(&mut *lent)
-        .await
-        .map_err(sort_error)?;
-        if let Some(row) = rows.first() {
-            self.core.compare(began, timeline_of(row)?, &mut lent)?;
+        let stored = &self.core.stored;
+        for _ in 0..ATTEMPTS {
+            let numbers = stored.numbers();
+            let asked = stored.asked(subjects, numbers)?;
+            let rows = self.rows_of(&asked).await?;
+            if !stored.still(numbers, &rows)? {
+                continue;
+            }
+            let mut loaded = Vec::with_capacity(subjects.len());
+            for (index, subject) in subjects.iter().enumerate() {
+                let (as_of, read) = row::loaded(&rows[index], subject)?;
+                let before = rows.get(subjects.len() + index);
+                let before = before.map(|row| row::loaded(row, subject)).transpose()?;
+                let before = before.and_then(|(_, read)| read);
+                let subject = match Stored::one(subject, read, before)? {
+                    None => None,
+                    Some(read) => Some(row::refolded(self, read).await?),
+                };
+                loaded.push(Loaded { subject, as_of });
+            }
+            return Ok(loaded);
         }
-        let mut loaded = Vec::with_capacity(rows.len());
-        for (row, asked) in rows.iter().zip(subjects) {
-            let (as_of, read) = row::loaded(row, asked)?;
-            let subject = match read {
-                None => None,
-                Some(read) => Some(row::refolded(self, read).await?),
-            };
-            loaded.push(Loaded { subject, as_of });
-        }
-        Ok(loaded)
+        Err(stored::restless())
     }
 
     async fn find(&self, subject: SubjectId) -> Result<Option<(SubjectRef, Subject)>, Error> {
         let row = sqlx::query(
-            "SELECT partition::bigint AS partition, subject_key, business_id, subject_id, version,
-               fold_version::bigint AS fold_version, facts
+            "SELECT partition::bigint AS partition, subject_key, key_id::bigint AS key_id, business_id,
+               subject_id, version, fold_version::bigint AS fold_version, facts
              FROM subject WHERE subject_id = $1",
         )
         .bind(subject.0)
@@ -218,7 +224,7 @@ impl Ledger for Postgres {
         .await
         .map_err(sort_error)?;
         let Some(row) = row else { return Ok(None) };
-        let (place, read) = row::found(&row, subject)?;
+        let (place, read) = row::found(&row, subject, &self.core.stored)?;
         Ok(Some((place, row::refolded(self, read).await?)))
     }
 
@@ -228,7 +234,8 @@ impl Ledger for Postgres {
             return self.grouping.append(Act::of(append, part)).await;
         }
         let (began, mut lent) = (self.core.history.current(), self.core.lent().await?);
-        let appended = notices::durably(append::append(&mut lent, append)).await?;
+        let appended =
+            notices::durably(append::append(&mut lent, append, &self.core.stored)).await?;
         let (appended, timeline) = appended;
         if let Some(timeline) = timeline {
             self.core.compare(began, timeline, &mut lent)?;
@@ -298,10 +305,15 @@ impl Ledger for Postgres {
     }
 
     async fn look(&self, subject: &SubjectRef, call: Option<Call>) -> Result<Looked, Error> {
+        let numbers = self.core.stored.numbers();
+        if numbers.leaving.is_some() {
+            return self.look_apart(subject, call).await;
+        }
+        let key = self.core.stored.key(subject.key, numbers.current)?;
         let (began, mut lent) = (self.core.history.current(), self.core.lent().await?);
         let statement = sqlx::query(LOOK)
             .bind(code(subject.partition))
-            .bind(subject.key.as_slice())
+            .bind(key.as_slice())
             .bind(subject.business.as_str())
             .bind(call.map(|call| call.rpc.code()))
             .bind(call.map(|call| call.key_hash.to_vec()));
@@ -311,6 +323,14 @@ impl Ledger for Postgres {
         })
         .await?;
         self.core.compare(began, timeline_of(&row)?, &mut lent)?;
+        if !self
+            .core
+            .stored
+            .still(numbers, std::slice::from_ref(&row))?
+        {
+            drop(lent);
+            return self.look_apart(subject, call).await;
+        }
         let answer = match call {
             Some(Call { rpc, key_hash }) if row::has_answer(&row)? => {
                 Some(row::answer(&row, &subject.business, rpc, &key_hash)?)
@@ -499,6 +519,51 @@ impl Ledger for Postgres {
 
     async fn close(&self) {
         self.core.lender.close().await;
+    }
+}
+
+impl Postgres {
+    /// What is found of subjects as they are stored, each with the head of its partition: one snapshot.
+    async fn rows_of(&self, asked: &[SubjectRef]) -> Result<Vec<PgRow>, Error> {
+        let partitions: Vec<i16> = asked.iter().map(|one| code(one.partition)).collect();
+        let keys: Vec<&[u8]> = asked.iter().map(|one| one.key.as_slice()).collect();
+        let (began, mut lent) = (self.core.history.current(), self.core.lent().await?);
+        let rows = sqlx::query(
+            "SELECT (SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)) AS timeline,
+               h.head, h.key_id::bigint AS key_id, h.leaving::bigint AS leaving,
+               s.business_id, s.subject_id, s.version,
+               s.fold_version::bigint AS fold_version, s.facts
+             FROM unnest($1::smallint[], $2::bytea[]) WITH ORDINALITY AS a (partition, subject_key, n)
+             LEFT JOIN partition_head AS h ON h.partition = a.partition
+             LEFT JOIN subject AS s
+               ON s.partition = a.partition AND s.subject_key = a.subject_key
+             ORDER BY a.n",
+        )
+        .bind(partitions)
+        .bind(keys)
+        .fetch_all(&mut *lent)
+        .await
+        .map_err(sort_error)?;
+        if let Some(row) = rows.first() {
+            self.core.compare(began, timeline_of(row)?, &mut lent)?;
+        }
+        Ok(rows)
+    }
+
+    /// A look in two statements: while keys are rotated, somebody may lie under two.
+    async fn look_apart(&self, subject: &SubjectRef, call: Option<Call>) -> Result<Looked, Error> {
+        let answer = match call {
+            None => None,
+            Some(Call { rpc, key_hash }) => {
+                self.answer(&subject.business, rpc, &key_hash, Touch::Yes)
+                    .await?
+            }
+        };
+        let loaded = self.facts(std::slice::from_ref(subject)).await?.pop();
+        Ok(Looked {
+            answer,
+            loaded: loaded.ok_or_else(stored::restless)?,
+        })
     }
 }
 

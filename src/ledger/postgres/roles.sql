@@ -12,10 +12,11 @@ REVOKE ALL ON event, system_event, ledger_meta, partition_head, subject, event_p
 
 -- Recorded once, never changed.
 GRANT SELECT, INSERT ON event, system_event TO consentgate_service;
--- What is written once: the key's check value, a loss. Taking a loss as it is (`ledger accept-history`) is the owner's.
+-- What is written once: the keys' check values, a loss. Taking a loss as it is (`ledger accept-history`) is the owner's.
 GRANT SELECT, INSERT ON ledger_meta TO consentgate_service;
 GRANT SELECT ON _sqlx_migrations TO consentgate_service;
-GRANT SELECT, UPDATE (head) ON partition_head TO consentgate_service;
+-- Rotation says here which key is in use.
+GRANT SELECT, UPDATE (head, key_id, leaving) ON partition_head TO consentgate_service;
 -- Facts stay after an erasure, with what restricts. Rotation makes new keys.
 GRANT SELECT, INSERT, UPDATE (subject_key, version, fold_version, key_id, facts) ON subject TO consentgate_service;
 -- Personal data: erasure deletes them, rotation seals them anew.

@@ -1,9 +1,10 @@
-//! Activity on SQLite. Each write is one statement, which is a transaction of its own.
+//! Activity on SQLite. Each write is a transaction of its own.
 
 use async_trait::async_trait;
 use data_encoding::HEXUPPER;
 
-use super::super::activity::{ActivityStore, Kind, in_lock_order, was_new};
+use super::super::activity::{ActivityStore, Kind, in_lock_order, together, was_new};
+use super::super::stored::{self, ATTEMPTS};
 use super::super::{Error, SubjectRef, row, sort_error};
 use super::Sqlite;
 use crate::domain::activity::{Activity, MOST_SENDS, Sent, Wanted};
@@ -17,30 +18,42 @@ impl ActivityStore for Sqlite {
         subjects: &[SubjectRef],
         wanted: Wanted<'_>,
     ) -> Result<Vec<Activity>, Error> {
-        let mut found = vec![Activity::default(); subjects.len()];
-        if let Some(sender) = wanted.window_of {
-            self.windows(subjects, sender, &mut found).await?;
+        for _ in 0..ATTEMPTS {
+            let numbers = self.stored.numbers();
+            let asked = self.stored.asked(subjects, numbers)?;
+            let mut found = vec![Activity::default(); asked.len()];
+            if let Some(sender) = wanted.window_of {
+                self.windows(&asked, sender, &mut found).await?;
+            }
+            if let Some(since) = wanted.sends_since {
+                self.sends(&asked, since, &mut found).await?;
+            }
+            if self.stored.numbers() == numbers {
+                return Ok(together(found, subjects.len()));
+            }
         }
-        if let Some(since) = wanted.sends_since {
-            self.sends(subjects, since, &mut found).await?;
-        }
-        Ok(found)
+        Err(stored::restless())
     }
 
     async fn knows(&self, subject: &SubjectRef) -> Result<bool, Error> {
-        let known: i64 = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM service_window
-               WHERE partition = ?1 AND subject_key = ?2 AND business_id = ?3)
-             OR EXISTS (SELECT 1 FROM message_send
-               WHERE partition = ?1 AND subject_key = ?2 AND business_id = ?3)",
-        )
-        .bind(subject.partition.0)
-        .bind(subject.key.as_slice())
-        .bind(subject.business.as_str())
-        .fetch_one(&self.readers)
-        .await
-        .map_err(sort_error)?;
-        Ok(known != 0)
+        for key in self.stored.keys(subject.key, self.stored.numbers())? {
+            let known: i64 = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT 1 FROM service_window
+                   WHERE partition = ?1 AND subject_key = ?2 AND business_id = ?3)
+                 OR EXISTS (SELECT 1 FROM message_send
+                   WHERE partition = ?1 AND subject_key = ?2 AND business_id = ?3)",
+            )
+            .bind(subject.partition.0)
+            .bind(key.as_slice())
+            .bind(subject.business.as_str())
+            .fetch_one(&self.readers)
+            .await
+            .map_err(sort_error)?;
+            if known != 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn note_inbound(
@@ -49,22 +62,29 @@ impl ActivityStore for Sqlite {
         sender: &SenderId,
         at: Timestamp,
     ) -> Result<(), Error> {
+        let mut transaction = self
+            .writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(sort_error)?;
+        let note = self.note(subjects)?;
         sqlx::query(
             "INSERT INTO service_window AS w
-               (partition, subject_key, sender_id, business_id, last_inbound)
-             SELECT a.value ->> 0, unhex(a.value ->> 1), ?2, a.value ->> 2, ?3
+               (partition, subject_key, sender_id, business_id, last_inbound, key_id)
+             SELECT a.value ->> 0, unhex(a.value ->> 1), ?2, a.value ->> 2, ?3, ?4
              FROM json_each(?1) AS a WHERE true
              ON CONFLICT (partition, subject_key, sender_id)
              DO UPDATE SET last_inbound = excluded.last_inbound
              WHERE w.last_inbound < excluded.last_inbound",
         )
-        .bind(as_json(in_lock_order(subjects)))
+        .bind(as_json(&note.asked, &[]))
         .bind(sender.as_str())
         .bind(at.as_micros())
-        .execute(&self.writer)
+        .bind(note.number)
+        .execute(&mut *transaction)
         .await
         .map_err(sort_error)?;
-        Ok(())
+        transaction.commit().await.map_err(sort_error)
     }
 
     async fn note_send(
@@ -73,23 +93,33 @@ impl ActivityStore for Sqlite {
         sent: &Sent,
         message: &[u8; 16],
     ) -> Result<bool, Error> {
-        let subjects = in_lock_order(subjects);
+        let mut transaction = self
+            .writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(sort_error)?;
+        let note = self.note(subjects)?;
         let done = sqlx::query(
             "INSERT INTO message_send
-               (partition, subject_key, message, business_id, purpose, class, sent_at)
-             SELECT a.value ->> 0, unhex(a.value ->> 1), ?2, a.value ->> 2, ?3, ?4, ?5
-             FROM json_each(?1) AS a WHERE true
+               (partition, subject_key, message, business_id, purpose, class, sent_at, key_id)
+             SELECT a.value ->> 0, unhex(a.value ->> 1), ?2, a.value ->> 2, ?3, ?4, ?5, ?6
+             FROM json_each(?1) AS a WHERE NOT EXISTS (
+               SELECT 1 FROM message_send AS b
+               WHERE b.partition = a.value ->> 0 AND b.subject_key = unhex(a.value ->> 3)
+                 AND b.message = ?2)
              ON CONFLICT (partition, subject_key, message) DO NOTHING",
         )
-        .bind(as_json(subjects.iter().copied()))
+        .bind(as_json(&note.asked, &note.before))
         .bind(message.as_slice())
         .bind(sent.purpose.as_str())
         .bind(sent.class.code())
         .bind(sent.at.as_micros())
-        .execute(&self.writer)
+        .bind(note.number)
+        .execute(&mut *transaction)
         .await
         .map_err(sort_error)?;
-        Ok(was_new(&subjects, done.rows_affected()))
+        transaction.commit().await.map_err(sort_error)?;
+        Ok(was_new(&in_lock_order(subjects), done.rows_affected()))
     }
 
     async fn forget_activity(
@@ -167,7 +197,7 @@ impl Sqlite {
                ON w.partition = a.value ->> 0 AND w.subject_key = unhex(a.value ->> 1)
                  AND w.sender_id = ?2",
         )
-        .bind(as_json(subjects))
+        .bind(as_json(subjects, &[]))
         .bind(sender.as_str())
         .fetch_all(&self.readers)
         .await
@@ -197,7 +227,7 @@ impl Sqlite {
                ON s.partition = a.partition AND s.subject_key = a.subject_key AND s.sent_at >= a.since
              ORDER BY a.n, s.sent_at DESC, s.message",
         )
-        .bind(as_json(subjects))
+        .bind(as_json(subjects, &[]))
         .bind(since.as_micros())
         .bind(i64::try_from(MOST_SENDS).unwrap_or(i64::MAX))
         .fetch_all(&self.readers)
@@ -207,13 +237,41 @@ impl Sqlite {
     }
 }
 
-/// SQLite binds no arrays: the subjects travel as one JSON text of partition, key and business.
-fn as_json<'a>(subjects: impl IntoIterator<Item = &'a SubjectRef>) -> String {
-    let rows: Vec<(u16, String, &str)> = subjects
-        .into_iter()
-        .map(|subject| {
+/// What a note is written with.
+struct Note {
+    /// The number in use.
+    number: u16,
+    /// Those it is of, as they are stored under it, in the order of locks.
+    asked: Vec<SubjectRef>,
+    /// While keys are rotated, as they may lie as well.
+    before: Vec<SubjectRef>,
+}
+
+impl Sqlite {
+    /// Asked for in the transaction that writes: rows are moved in none but such.
+    fn note(&self, subjects: &[SubjectRef]) -> Result<Note, Error> {
+        let ordered: Vec<SubjectRef> = in_lock_order(subjects).into_iter().cloned().collect();
+        let numbers = self.stored.numbers();
+        let mut asked = self.stored.asked(&ordered, numbers)?.into_owned();
+        let before = asked.split_off(ordered.len());
+        Ok(Note {
+            number: numbers.current,
+            asked,
+            before,
+        })
+    }
+}
+
+/// SQLite binds no arrays: the subjects travel as one JSON text of partition, key, business and, while keys are
+/// rotated, the key before.
+fn as_json(subjects: &[SubjectRef], before: &[SubjectRef]) -> String {
+    let rows: Vec<(u16, String, &str, Option<String>)> = subjects
+        .iter()
+        .enumerate()
+        .map(|(index, subject)| {
             let key = HEXUPPER.encode(&subject.key);
-            (subject.partition.0, key, subject.business.as_str())
+            let before = before.get(index).map(|one| HEXUPPER.encode(&one.key));
+            (subject.partition.0, key, subject.business.as_str(), before)
         })
         .collect();
     serde_json::to_string(&rows).expect("numbers and texts are JSON")

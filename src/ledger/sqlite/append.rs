@@ -4,18 +4,26 @@ use std::sync::Arc;
 
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
+use super::super::stored::Stored;
 use super::super::together::{self, Sorted};
 use super::super::{Append, Appended, Error, Offset, Part, Position, row, sort_error};
 use super::erasing;
 use crate::domain::facts::FOLD_VERSION;
 
-pub(super) async fn append(writer: &SqlitePool, append: &Append<'_>) -> Result<Appended, Error> {
+pub(super) async fn append(
+    writer: &SqlitePool,
+    append: &Append<'_>,
+    stored: &Stored,
+) -> Result<Appended, Error> {
     let order = append.in_lock_order()?;
     let mut transaction = writer
         .begin_with("BEGIN IMMEDIATE")
         .await
         .map_err(sort_error)?;
-    let written = write(&mut transaction, append, &order).await;
+    let written = match keys_of(&mut transaction, append, stored).await? {
+        None => Ok(None),
+        Some(keys) => write(&mut transaction, append, &order, &keys).await,
+    };
     match written {
         Ok(Some(positions)) => {
             transaction.commit().await.map_err(sort_error)?;
@@ -42,28 +50,36 @@ pub(super) async fn append(writer: &SqlitePool, append: &Append<'_>) -> Result<A
 pub(super) async fn append_many(
     writer: &SqlitePool,
     appends: &[Append<'_>],
+    stored: &Stored,
 ) -> Vec<Result<Appended, Error>> {
     let sorted = together::sort(appends);
-    match append_together(writer, appends, &sorted).await {
+    match append_together(writer, appends, &sorted, stored).await {
         Ok(results) => {
             let results = results.into_iter().zip(sorted);
             return results
                 .map(|(result, sorted)| told(result, sorted))
                 .collect();
         }
-        Err(error) if error.as_database_error().is_none() => {
+        Err(Fault::Found(error)) => {
+            let error = Arc::new(error);
+            let shared = appends.iter();
+            return shared
+                .map(|_| Err(Error::shared(Arc::clone(&error))))
+                .collect();
+        }
+        Err(Fault::Sent(error)) if error.as_database_error().is_none() => {
             let error = Arc::new(sort_error(error));
             let shared = appends.iter();
             return shared
                 .map(|_| Err(Error::shared(Arc::clone(&error))))
                 .collect();
         }
-        Err(_) => {}
+        Err(Fault::Sent(_)) => {}
     }
     let mut results = Vec::with_capacity(appends.len());
     for (one, sorted) in appends.iter().zip(sorted) {
         let result = match sorted {
-            Sorted::Taken(_) => append(writer, one).await,
+            Sorted::Taken(_) => append(writer, one, stored).await,
             Sorted::Later => Ok(Appended::VersionChanged),
             Sorted::Refused(error) => Err(error),
         };
@@ -83,7 +99,8 @@ async fn append_together(
     writer: &SqlitePool,
     appends: &[Append<'_>],
     sorted: &[Sorted<'_>],
-) -> Result<Vec<Appended>, sqlx::Error> {
+    stored: &Stored,
+) -> Result<Vec<Appended>, Fault> {
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
     let mut results = vec![Appended::VersionChanged; appends.len()];
     // In the order of their subjects, as they lie on the other database.
@@ -96,7 +113,7 @@ async fn append_together(
     }
     taken.sort_by_key(|(_, part)| (part.subject.partition, part.subject.key));
     for (index, part) in taken {
-        match write_unless_used(&mut transaction, &appends[index], part).await {
+        match write_unless_used(&mut transaction, &appends[index], part, stored).await {
             Ok(result) => results[index] = result,
             Err(error) => {
                 // The error that stopped the transaction says more than a failing rollback.
@@ -114,7 +131,8 @@ async fn write_unless_used(
     connection: &mut SqliteConnection,
     append: &Append<'_>,
     part: &Part<'_>,
-) -> Result<Appended, sqlx::Error> {
+    stored: &Stored,
+) -> Result<Appended, Fault> {
     if let Some(call) = &append.idempotency {
         let used: i64 = sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM idempotency
@@ -129,8 +147,68 @@ async fn write_unless_used(
             return Ok(Appended::KeyUsed);
         }
     }
-    let written = write(connection, append, &[0]).await?;
+    let Some(keys) = keys_of(connection, append, stored).await? else {
+        return Ok(Appended::VersionChanged);
+    };
+    let written = write(connection, append, &[0], &keys).await?;
     Ok(written.map_or(Appended::VersionChanged, Appended::At))
+}
+
+/// What stopped acts that are written together: the database, or what was found there.
+enum Fault {
+    Sent(sqlx::Error),
+    Found(Error),
+}
+
+impl From<sqlx::Error> for Fault {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sent(error)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Found(error)
+    }
+}
+
+/// Where the row of a part's subject lies, or is to be created, and all that its other rows may lie under.
+struct Keys {
+    row: [u8; 16],
+    all: Vec<[u8; 16]>,
+}
+
+/// Of each part, in the transaction that writes: nobody else does meanwhile, nor moves rows. `None`: another number
+/// is in use than the act was sealed under.
+async fn keys_of(
+    connection: &mut SqliteConnection,
+    append: &Append<'_>,
+    stored: &Stored,
+) -> Result<Option<Vec<Keys>>, Error> {
+    let numbers = stored.numbers();
+    if numbers.current != append.key_id {
+        return Ok(None);
+    }
+    let mut keys = Vec::with_capacity(append.parts.len());
+    for part in append.parts {
+        let all = stored.keys(part.subject.key, numbers)?;
+        let mut row = stored.key(part.subject.key, numbers.current)?;
+        if let [_, before] = all[..] {
+            let unmoved: i64 = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT 1 FROM subject WHERE partition = ?1 AND subject_key = ?2)",
+            )
+            .bind(part.subject.partition.0)
+            .bind(before.as_slice())
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(sort_error)?;
+            if unmoved != 0 {
+                row = before;
+            }
+        }
+        keys.push(Keys { row, all });
+    }
+    Ok(Some(keys))
 }
 
 /// The statements of one append, in one transaction. `None`: a version has changed.
@@ -138,10 +216,12 @@ async fn write(
     connection: &mut SqliteConnection,
     append: &Append<'_>,
     order: &[usize],
+    keys: &[Keys],
 ) -> Result<Option<Vec<Position>>, sqlx::Error> {
     let parts = append.parts;
-    for part in order.iter().map(|index| &parts[*index]) {
-        if write_subject(connection, part, append.key_id).await? == 0 {
+    for index in order {
+        let place = (&keys[*index].row, append.key_id);
+        if write_subject(connection, &parts[*index], place).await? == 0 {
             return Ok(None);
         }
     }
@@ -150,7 +230,8 @@ async fn write(
         let part = &parts[*index];
         let position = write_event(connection, part).await?;
         if let Some(removal) = part.removal {
-            erasing::erase(connection, part, position.offset, removal).await?;
+            let keys = &keys[*index].all;
+            erasing::erase(connection, part, keys, (position.offset, removal)).await?;
         }
         positions[*index] = Some(position);
     }
@@ -181,7 +262,7 @@ async fn write(
 async fn write_subject(
     connection: &mut SqliteConnection,
     part: &Part<'_>,
-    key_id: u16,
+    (key, key_id): (&[u8; 16], u16),
 ) -> Result<u64, sqlx::Error> {
     let Part { subject, event, .. } = part;
     let facts = part.facts.encode();
@@ -193,7 +274,7 @@ async fn write_subject(
              ON CONFLICT (partition, subject_key) DO NOTHING",
         )
         .bind(subject.partition.0)
-        .bind(subject.key.as_slice())
+        .bind(key.as_slice())
         .bind(subject.business.as_str())
         .bind(event.subject_id.0)
         .bind(FOLD_VERSION)
@@ -206,7 +287,7 @@ async fn write_subject(
                AND subject_id = ?7",
         )
         .bind(subject.partition.0)
-        .bind(subject.key.as_slice())
+        .bind(key.as_slice())
         .bind(subject.business.as_str())
         .bind(part.expected.0)
         .bind(FOLD_VERSION)

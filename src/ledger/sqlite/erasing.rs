@@ -9,7 +9,10 @@ use super::super::{Error, Offset, Part, Removal, sort_error};
 use crate::domain::time::Timestamp;
 
 /// Has SQLite overwrite what is deleted, or merely forget where it was, which is quicker.
-async fn overwriting(connection: &mut SqliteConnection, on: bool) -> Result<(), sqlx::Error> {
+pub(super) async fn overwriting(
+    connection: &mut SqliteConnection,
+    on: bool,
+) -> Result<(), sqlx::Error> {
     let statement = match on {
         true => "PRAGMA secure_delete = ON",
         false => "PRAGMA secure_delete = OFF",
@@ -17,15 +20,16 @@ async fn overwriting(connection: &mut SqliteConnection, on: bool) -> Result<(), 
     sqlx::query(statement).execute(connection).await.map(drop)
 }
 
-/// What is personal of a subject goes, or is put down for later.
+/// What is personal of a subject goes, or is put down for later. `keys`: all that a row of the subject may
+/// lie under.
 pub(super) async fn erase(
     connection: &mut SqliteConnection,
     part: &Part<'_>,
-    offset: Offset,
-    removal: Removal,
+    keys: &[[u8; 16]],
+    when: (Offset, Removal),
 ) -> Result<(), sqlx::Error> {
     overwriting(connection, true).await?;
-    let erased = erase_rows(connection, part, offset, removal).await;
+    let erased = erase_rows(connection, part, keys, when).await;
     overwriting(connection, false).await?;
     erased
 }
@@ -33,19 +37,21 @@ pub(super) async fn erase(
 async fn erase_rows(
     connection: &mut SqliteConnection,
     part: &Part<'_>,
-    offset: Offset,
-    removal: Removal,
+    keys: &[[u8; 16]],
+    (offset, removal): (Offset, Removal),
 ) -> Result<(), sqlx::Error> {
     let subject_id = part.event.subject_id.0;
     sqlx::query("DELETE FROM subject_address WHERE subject_id = ?1")
         .bind(subject_id)
         .execute(&mut *connection)
         .await?;
-    sqlx::query("DELETE FROM service_window WHERE partition = ?1 AND subject_key = ?2")
-        .bind(part.subject.partition.0)
-        .bind(part.subject.key.as_slice())
-        .execute(&mut *connection)
-        .await?;
+    for key in keys {
+        sqlx::query("DELETE FROM service_window WHERE partition = ?1 AND subject_key = ?2")
+            .bind(part.subject.partition.0)
+            .bind(key.as_slice())
+            .execute(&mut *connection)
+            .await?;
+    }
     match removal {
         Removal::Now => {
             for statement in [

@@ -8,9 +8,11 @@ mod activity;
 mod append;
 mod erasing;
 mod lock;
+mod rotating;
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,16 +20,19 @@ use data_encoding::HEXUPPER;
 use sqlx::Connection;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
 };
 
 use super::{
     Append, Appended, Error, History, Ledger, Loaded, Meta, Offset, OpenError, Partition, Position,
     Recorded, Rpc, StoredAnswer, StoredSubject, Subject, SubjectRef, SystemRecord, Touch,
     check_schema, row, sort_error,
+    stored::{self, ATTEMPTS, Stored},
 };
 use crate::domain::id::{BusinessId, SubjectId};
 use crate::domain::time::Timestamp;
+use crate::keys::wrapping::Wrapping;
 pub use lock::lock_path;
 use lock::{real_path, wait_for_lock};
 
@@ -44,6 +49,7 @@ pub struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
     history: History,
+    stored: Stored,
     /// Held as long as the ledger is open: the lock file, and the database file itself.
     _locks: [File; 2],
 }
@@ -56,11 +62,22 @@ pub enum Migrate {
 }
 
 impl Sqlite {
-    /// Opens a database file and takes its lock. With [`Migrate::Yes`] a missing file is created.
+    /// Opens a database file and takes its lock. With [`Migrate::Yes`] a missing file is created. Finds nobody
+    /// in a ledger whose keys were rotated.
     pub async fn open(
         path: &Path,
         migrate: Migrate,
         acquire_timeout: Duration,
+    ) -> Result<Self, OpenError> {
+        Self::open_with(path, migrate, acquire_timeout, Arc::default()).await
+    }
+
+    /// As [`Sqlite::open`], with what stored keys are wrapped with.
+    pub async fn open_with(
+        path: &Path,
+        migrate: Migrate,
+        acquire_timeout: Duration,
+        wrapping: Arc<Wrapping>,
     ) -> Result<Self, OpenError> {
         let path = &real_path(path, migrate).map_err(|error| OpenError::Open(error.into()))?;
         let locks = [
@@ -109,10 +126,13 @@ impl Sqlite {
             .connect_with(options.read_only(true))
             .await
             .map_err(OpenError::Open)?;
+        let stored = Stored::new(wrapping);
+        stored.learn(rotating::numbers(&readers).await?);
         Ok(Self {
             writer,
             readers,
             history: History::only(),
+            stored,
             _locks: locks,
         })
     }
@@ -137,39 +157,33 @@ async fn schema_version(pool: &SqlitePool) -> Result<Option<i64>, OpenError> {
 #[async_trait]
 impl Ledger for Sqlite {
     async fn facts(&self, subjects: &[SubjectRef]) -> Result<Vec<Loaded>, Error> {
-        // SQLite binds no arrays: the keys travel as one JSON text.
-        let asked: Vec<(u16, String)> = subjects
-            .iter()
-            .map(|subject| (subject.partition.0, HEXUPPER.encode(&subject.key)))
-            .collect();
-        let asked = serde_json::to_string(&asked).expect("numbers and texts are JSON");
-        let rows = sqlx::query(
-            "SELECT h.head, s.business_id, s.subject_id, s.version, s.fold_version, s.facts
-             FROM json_each(?1) AS a
-             LEFT JOIN partition_head AS h ON h.partition = a.value ->> 0
-             LEFT JOIN subject AS s
-               ON s.partition = a.value ->> 0 AND s.subject_key = unhex(a.value ->> 1)
-             ORDER BY a.key",
-        )
-        .bind(asked)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(sort_error)?;
-        let mut loaded = Vec::with_capacity(rows.len());
-        for (row, asked) in rows.iter().zip(subjects) {
-            let (as_of, read) = row::loaded(row, asked)?;
-            let subject = match read {
-                None => None,
-                Some(read) => Some(row::refolded(self, read).await?),
-            };
-            loaded.push(Loaded { subject, as_of });
+        for _ in 0..ATTEMPTS {
+            let numbers = self.stored.numbers();
+            let asked = self.stored.asked(subjects, numbers)?;
+            let rows = self.rows_of(&asked).await?;
+            if !self.stored.still(numbers, &rows)? {
+                continue;
+            }
+            let mut loaded = Vec::with_capacity(subjects.len());
+            for (index, subject) in subjects.iter().enumerate() {
+                let (as_of, read) = row::loaded(&rows[index], subject)?;
+                let before = rows.get(subjects.len() + index);
+                let before = before.map(|row| row::loaded(row, subject)).transpose()?;
+                let before = before.and_then(|(_, read)| read);
+                let subject = match Stored::one(subject, read, before)? {
+                    None => None,
+                    Some(read) => Some(row::refolded(self, read).await?),
+                };
+                loaded.push(Loaded { subject, as_of });
+            }
+            return Ok(loaded);
         }
-        Ok(loaded)
+        Err(stored::restless())
     }
 
     async fn find(&self, subject: SubjectId) -> Result<Option<(SubjectRef, Subject)>, Error> {
         let row = sqlx::query(
-            "SELECT partition, subject_key, business_id, subject_id, version,
+            "SELECT partition, subject_key, key_id, business_id, subject_id, version,
                fold_version, facts
              FROM subject WHERE subject_id = ?1",
         )
@@ -178,16 +192,16 @@ impl Ledger for Sqlite {
         .await
         .map_err(sort_error)?;
         let Some(row) = row else { return Ok(None) };
-        let (place, read) = row::found(&row, subject)?;
+        let (place, read) = row::found(&row, subject, &self.stored)?;
         Ok(Some((place, row::refolded(self, read).await?)))
     }
 
     async fn append(&self, append: &Append<'_>) -> Result<Appended, Error> {
-        append::append(&self.writer, append).await
+        append::append(&self.writer, append, &self.stored).await
     }
 
     async fn append_many(&self, appends: &[Append<'_>]) -> Vec<Result<Appended, Error>> {
-        append::append_many(&self.writer, appends).await
+        append::append_many(&self.writer, appends, &self.stored).await
     }
 
     async fn answer(
@@ -414,5 +428,30 @@ impl Ledger for Sqlite {
     async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+impl Sqlite {
+    /// What is found of subjects as they are stored, each with the head of its partition: one snapshot.
+    async fn rows_of(&self, asked: &[SubjectRef]) -> Result<Vec<SqliteRow>, Error> {
+        // SQLite binds no arrays: the keys travel as one JSON text.
+        let asked: Vec<(u16, String)> = asked
+            .iter()
+            .map(|subject| (subject.partition.0, HEXUPPER.encode(&subject.key)))
+            .collect();
+        let asked = serde_json::to_string(&asked).expect("numbers and texts are JSON");
+        sqlx::query(
+            "SELECT h.head, h.key_id, h.leaving,
+               s.business_id, s.subject_id, s.version, s.fold_version, s.facts
+             FROM json_each(?1) AS a
+             LEFT JOIN partition_head AS h ON h.partition = a.value ->> 0
+             LEFT JOIN subject AS s
+               ON s.partition = a.value ->> 0 AND s.subject_key = unhex(a.value ->> 1)
+             ORDER BY a.key",
+        )
+        .bind(asked)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(sort_error)
     }
 }

@@ -171,7 +171,7 @@ fn a_keyring_can_be_printed_for_a_key_store() {
     let other = run(&["keys", "generate", "--output", "json"]);
     let other: serde_json::Value = serde_json::from_str(&other.out).unwrap();
     let other = Keyring::parse(other["keyring"].as_str().unwrap()).unwrap();
-    assert_ne!(one.check_value(), other.check_value());
+    assert_ne!(one.check_values(), other.check_values());
 }
 
 #[test]

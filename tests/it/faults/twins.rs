@@ -57,6 +57,15 @@ async fn an_instance_that_keeps_what_is_outdated_is_found_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_takes_no_lock_while_rows_are_moved_makes_one_person_two() {
+    // In this process, in which nothing else of these tests serves or writes.
+    consentgate::weakened::leave_out(consentgate::weakened::Step::MovingLock);
+    let (appended, rows) = crate::ledger::created_while_it_is_moved().await;
+    let was_created = matches!(appended, consentgate::ledger::Appended::At(_));
+    assert!(was_created && rows == 2, "{appended:?}, {rows}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_build_with_every_step_keeps_the_promise() {
     super::run::run(plan("nothing", &Line::ALL)).await;
 }

@@ -17,12 +17,16 @@ mod people;
 mod postgres_server;
 mod reading;
 mod replaying;
+mod rotating;
+mod rotating_postgres;
 mod secrecy;
 mod sqlite_file;
 mod store;
 mod system;
 mod together;
 
+#[cfg(feature = "weakened")]
+pub use rotating_postgres::created_while_it_is_moved;
 pub use store::{Column, LIMITS, Raw, Store, open_sqlite};
 
 /// Makes a test for each database of every case.
@@ -159,6 +163,19 @@ on_both_databases! {
         each_kind_of_damage_is_found_and_named,
         what_does_not_read_is_named_and_the_rest_is_compared,
         damage_to_the_system_partition_is_found,
+    }
+    rotating {
+        people_are_found_and_written_to_in_every_state,
+        many_people_are_moved_a_batch_at_a_time,
+        an_act_that_was_sealed_under_the_number_before_is_not_taken,
+        a_batch_that_is_abandoned_leaves_everybody_under_one_key,
+        what_was_noted_under_both_keys_becomes_one,
+        an_erasure_takes_what_lies_under_either_key,
+        sealed_values_are_replaced_only_as_they_were_read,
+        a_rotation_begins_once_and_ends_once,
+        a_number_that_was_in_use_with_another_secret_is_refused,
+        rotations_follow_one_another,
+        replay_while_people_are_moved_finds_nothing,
     }
     secrecy {
         no_number_is_stored_in_the_clear,

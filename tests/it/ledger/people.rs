@@ -114,6 +114,8 @@ impl Person {
 #[derive(Debug, Clone)]
 pub struct Draft {
     pub subject: SubjectRef,
+    /// Number of the key that it was sealed under.
+    pub key_id: u16,
     pub expected: Version,
     pub event: Event,
     pub facts: Facts,
@@ -170,6 +172,7 @@ impl Draft {
         facts.apply(&event);
         Self {
             subject: subject.clone(),
+            key_id: 1,
             expected,
             event,
             facts,
@@ -196,6 +199,11 @@ impl Draft {
         self
     }
 
+    pub fn under(mut self, key_id: u16) -> Self {
+        self.key_id = key_id;
+        self
+    }
+
     pub fn with_payload(mut self, payload: &[u8]) -> Self {
         self.payload = Some(payload.to_vec());
         self
@@ -212,7 +220,7 @@ pub async fn offer_together(drafts: &[&Draft], ledger: &dyn Ledger) -> Result<Ap
     let parts: Vec<Part<'_>> = drafts.iter().map(|draft| draft.part()).collect();
     let append = Append {
         parts: &parts,
-        key_id: 1,
+        key_id: drafts.first().map_or(1, |draft| draft.key_id),
         idempotency: call.map(|call| Idempotency {
             rpc: call.rpc,
             key_hash: call.key_hash,
@@ -231,7 +239,7 @@ pub async fn offer_many(drafts: &[Draft], ledger: &dyn Ledger) -> Vec<Result<App
         .zip(&parts)
         .map(|(draft, parts)| Append {
             parts,
-            key_id: 1,
+            key_id: draft.key_id,
             idempotency: draft.call.as_ref().map(|call| Idempotency {
                 rpc: call.rpc,
                 key_hash: call.key_hash,

@@ -24,7 +24,7 @@ pub async fn no_number_is_stored_in_the_clear(store: &Store) {
     }
     store
         .ledger
-        .set_key_check(&keyring.check_value())
+        .set_key_check(&keyring.check_value(1).unwrap())
         .await
         .unwrap();
 

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use consentgate::keys::Keyring;
 use consentgate::ledger::Ledger;
 use consentgate::ledger::activity::ActivityStore;
 use consentgate::ledger::postgres::{self, Limits, Postgres};
+use consentgate::ledger::rotation::Rotation;
 use consentgate::ledger::sqlite::{Migrate, Sqlite};
 use data_encoding::HEXLOWER;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -27,6 +29,9 @@ pub const LIMITS: Limits = Limits {
 pub struct Store {
     pub ledger: Arc<dyn Ledger>,
     pub activity: Arc<dyn ActivityStore>,
+    pub rotation: Arc<dyn Rotation>,
+    /// What the ledger wraps keys with; it was never rotated.
+    pub keyring: Keyring,
     place: Place,
 }
 
@@ -55,10 +60,16 @@ pub struct Column {
 impl Store {
     pub async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(open_sqlite(&file_in(&directory)).await);
+        let keyring = long_keyring();
+        let wrapping = Arc::new(keyring.wrapping());
+        let (file, limit) = (file_in(&directory), LIMITS.acquire_timeout);
+        let ledger = Sqlite::open_with(&file, Migrate::Yes, limit, wrapping).await;
+        let ledger = Arc::new(ledger.unwrap());
         Self {
             activity: ledger.clone(),
+            rotation: ledger.clone(),
             ledger,
+            keyring,
             place: Place::Sqlite(directory),
         }
     }
@@ -68,12 +79,35 @@ impl Store {
         postgres::migrate(database.url(), LIMITS).await.unwrap();
         // With the rights that the service is to have, and no others.
         let url = database.service_url().await;
-        let ledger = Postgres::open(&url, LIMITS).await.unwrap();
+        let keyring = long_keyring();
+        let wrapping = Arc::new(keyring.wrapping());
+        let ledger = Postgres::open_with(&url, LIMITS, wrapping).await.unwrap();
         let ledger = Arc::new(ledger);
         Self {
             activity: ledger.clone(),
+            rotation: ledger.clone(),
             ledger,
+            keyring,
             place: Place::Postgres(database),
+        }
+    }
+
+    /// Another instance on the same PostgreSQL, with the same secrets and a memory of its own.
+    pub async fn another(&self) -> Arc<Postgres> {
+        let Place::Postgres(database) = &self.place else {
+            panic!("a file has one instance");
+        };
+        let keyring = Keyring::parse(&self.keyring.to_text()).unwrap();
+        let url = database.service_url().await;
+        let ledger = Postgres::open_with(&url, LIMITS, Arc::new(keyring.wrapping())).await;
+        Arc::new(ledger.unwrap())
+    }
+
+    /// Where PostgreSQL has it, with the rights of the service.
+    pub async fn service_url(&self) -> String {
+        match &self.place {
+            Place::Postgres(database) => database.service_url().await,
+            Place::Sqlite(_) => panic!("a file has no URL"),
         }
     }
 
@@ -134,6 +168,11 @@ impl Store {
             Place::Postgres(_) => Vec::new(),
         }
     }
+}
+
+fn long_keyring() -> Keyring {
+    let keyring = Keyring::generate();
+    keyring.grown().unwrap().grown().unwrap()
 }
 
 fn file_in(directory: &TempDir) -> PathBuf {

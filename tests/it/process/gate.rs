@@ -178,6 +178,26 @@ impl Gate {
     }
 }
 
+/// A command under way that serves nobody. Dropping it kills it.
+#[derive(Debug)]
+pub struct Task(Process);
+
+impl Task {
+    pub fn start(command: Command) -> Self {
+        Self(Process::start(command))
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.0.status().is_some()
+    }
+
+    /// Ends it as a power cut would, if it has not ended by itself.
+    pub async fn kill(mut self) -> Ended {
+        self.0.child.kill().ok();
+        self.0.ended().await
+    }
+}
+
 /// Runs a command to its end, with what it wrote to standard output.
 pub async fn run(mut command: Command) -> (Ended, String) {
     command.stderr(Stdio::piped()).stdout(Stdio::piped());

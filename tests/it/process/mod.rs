@@ -15,6 +15,7 @@ mod killing;
 mod losing;
 pub mod people;
 mod personal;
+mod rotating;
 mod secrecy;
 pub mod secrets;
 mod sharing;

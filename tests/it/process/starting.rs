@@ -70,20 +70,24 @@ async fn a_key_that_is_wrong_missing_or_readable_by_others_is_refused_and_none_i
     };
     place.write_key("gate.db.key");
     refused(&["this is not the key that the database was made with"]).await;
-    // One key more would look for everybody under that one, and find nobody.
+    // Another key with the right secret of the first would be another world, too.
     place.write_key("another.key");
     let another = fs::read_to_string(place.path("another.key")).unwrap();
-    let newer = another
-        .lines()
-        .find(|line| line.starts_with("key 1 "))
-        .unwrap();
-    let grown = format!("{key}{}\n", newer.replacen("key 1 ", "key 2 ", 1));
-    place.write("gate.db.key", &grown);
-    refused(&[
-        "a key that is newer than this database",
-        "cannot be rotated yet",
-    ])
-    .await;
+    let numbered = |text: &str| {
+        let mut lines = text.lines().filter(|line| line.starts_with("key 1 "));
+        lines.next().unwrap().to_owned()
+    };
+    place.write(
+        "gate.db.key",
+        &key.replace(&numbered(&key), &numbered(&another)),
+    );
+    refused(&["this is not the key that the database was made with"]).await;
+    let gap = format!(
+        "{key}{}\n",
+        numbered(&another).replacen("key 1 ", "key 3 ", 1)
+    );
+    place.write("gate.db.key", &gap);
+    refused(&["keys are numbered from 1 without a gap"]).await;
     place.write("gate.db.key", "consentgate-keyring 1\nfixed AAAA\n");
     refused(&["key file `gate.db.key`: not a consentgate keyring"]).await;
     place.write("gate.db.key", &key);
@@ -102,6 +106,15 @@ async fn a_key_that_is_wrong_missing_or_readable_by_others_is_refused_and_none_i
     place.chmod("gate.db.key", 0o600);
     let after = place.sql().await.number("SELECT count(*) FROM event").await;
     assert_eq!((before, after), (1, 1));
+    let gate = place.gate().await;
+    assert_eq!(gate.decision(&person(1)).await, Decision::Allow);
+    gate.stop().await;
+    // One key more changes nothing before it is rotated to.
+    let grown = format!(
+        "{key}{}\n",
+        numbered(&another).replacen("key 1 ", "key 2 ", 1)
+    );
+    place.write("gate.db.key", &grown);
     let gate = place.gate().await;
     assert_eq!(gate.decision(&person(1)).await, Decision::Allow);
 }

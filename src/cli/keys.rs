@@ -75,13 +75,13 @@ pub(super) fn run(
     match command {
         KeysCommand::Generate { out } => {
             let keyring = Keyring::generate();
-            hand_over(&keyring, out.as_deref(), "a new keyring", output)?;
+            hand_over(&keyring, out.as_deref(), None, output)?;
         }
         KeysCommand::Add(args) => {
             let config = Config::from_process(&args.flags)?.config;
             let keyring = server::keyring(&config)?.grown()?;
-            let what = format!("a keyring with a new key {}", keyring.newest());
-            hand_over(&keyring, args.out.as_deref(), &what, output)?;
+            let added = Some(keyring.newest());
+            hand_over(&keyring, args.out.as_deref(), added, output)?;
         }
         KeysCommand::Rotate(args) => rotate(runtime, &args.flags, output)?,
     }
@@ -91,7 +91,7 @@ pub(super) fn run(
 fn hand_over(
     keyring: &Keyring,
     out: Option<&Path>,
-    what: &str,
+    added: Option<u16>,
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let text = keyring.to_text();
@@ -103,6 +103,10 @@ fn hand_over(
     };
     source::write_private(path, text.as_bytes())?;
     let path = path.display().to_string();
+    let what = match added {
+        None => "a new keyring".to_owned(),
+        Some(number) => format!("the keyring with a new key {number}"),
+    };
     match output.format {
         Format::Table => output.text(format_args!(
             "{path}: {what}. Keep a copy of it apart from the database: without it nobody in the database \
@@ -111,7 +115,7 @@ fn hand_over(
         Format::Json => output.json(
             &Object::new()
                 .with("key_file", path)
-                .with("key", u64::from(keyring.newest())),
+                .maybe("key", added.map(u64::from)),
         ),
     }
 }

@@ -71,6 +71,11 @@ impl Followed {
             opened.lane.clone(),
             metrics.clone(),
         ));
+        let in_use = opened.wrapping.in_use().clone();
+        metrics.observe_keys(move || {
+            let numbers = in_use.get();
+            (numbers.current, numbers.leaving.is_some())
+        });
         let keyring = (opened.keyring.check_values(), Arc::clone(&opened.wrapping));
         let (follower, confirming) = match opened.shared {
             None => alone(&cache, ledger.as_ref()).await?,

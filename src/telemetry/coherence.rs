@@ -114,6 +114,23 @@ impl Metrics {
             .build();
     }
 
+    /// Reports the number of the key in use, and whether keys are being rotated, whenever metrics are exported.
+    pub fn observe_keys(&self, seen: impl Fn() -> (u16, bool) + Clone + Send + Sync + 'static) {
+        let number = seen.clone();
+        let _ = self
+            .meter()
+            .u64_observable_gauge(names::KEY_NUMBER)
+            .with_description("Number of the key under which what is new is kept")
+            .with_callback(move |gauge| gauge.observe(u64::from(number().0), &[]))
+            .build();
+        let _ = self
+            .meter()
+            .u64_observable_gauge(names::KEYS_ROTATING)
+            .with_description("1 while keys are rotated")
+            .with_callback(move |gauge| gauge.observe(u64::from(seen().1), &[]))
+            .build();
+    }
+
     /// Records a renewal that succeeded.
     pub fn renewed(&self, took: Duration) {
         self.coherence().renewal.record(took.as_secs_f64());

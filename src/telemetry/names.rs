@@ -80,6 +80,10 @@ pub const CONFIRMATIONS: &str = "consentgate.confirmations";
 pub const INSTANCES_REMOVED: &str = "consentgate.instances.removed";
 /// Gauge: instances that are registered, as this one saw last.
 pub const INSTANCES: &str = "consentgate.instances";
+/// Gauge: number of the key under which what is new is kept, as this instance knows it.
+pub const KEY_NUMBER: &str = "consentgate.keys.number";
+/// Gauge: 1 while keys are rotated, also when nobody works at it; else 0.
+pub const KEYS_ROTATING: &str = "consentgate.keys.rotating";
 
 /// Histogram, seconds: the time one operation of the ledger took, by [`LEDGER_OPERATION`] and
 /// [`LEDGER_OUTCOME`].

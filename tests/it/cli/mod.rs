@@ -164,6 +164,37 @@ fn a_keyring_is_made_for_its_owner_alone_and_never_over_another() {
 }
 
 #[test]
+fn a_longer_keyring_holds_the_keys_before_and_a_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (first, second) = (path("gate.key"), path("longer.key"));
+    assert_eq!(run(&["keys", "generate", "--out", &first]).code, 0);
+    let add = [
+        "keys",
+        "add",
+        "--key-file",
+        &first,
+        "--out",
+        &second,
+        "--output",
+        "json",
+    ];
+    let made = run(&add);
+    assert_eq!((made.code, made.err.as_str()), (0, ""));
+    let told: serde_json::Value = serde_json::from_str(&made.out).unwrap();
+    assert_eq!(told, serde_json::json!({"key_file": second, "key": 2}));
+    let read = |path: &str| Keyring::parse(&fs::read_to_string(path).unwrap()).unwrap();
+    let (short, long) = (read(&first), read(&second));
+    assert_eq!((short.newest(), long.newest()), (1, 2));
+    assert_eq!(short.check_value(1), long.check_value(1));
+    let mode = fs::metadata(&second).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "{mode:o}");
+    let refused = run(&add);
+    assert_eq!(refused.code, 2);
+    assert!(refused.err.contains("File exists"), "{}", refused.err);
+}
+
+#[test]
 fn a_keyring_can_be_printed_for_a_key_store() {
     let one = run(&["keys", "generate"]);
     assert_eq!((one.code, one.err.as_str()), (0, ""));

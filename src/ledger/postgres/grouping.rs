@@ -297,27 +297,32 @@ mod tests {
 
     use super::*;
 
-    /// An act of somebody of this partition.
-    fn given(partition: u16) -> Given {
-        let act = Act {
-            partition: Partition(partition),
-            key: *Uuid::now_v7().as_bytes(),
-            business: "acme".into(),
-            subject_id: Uuid::now_v7(),
-            key_id: 1,
-            facts: Vec::new(),
-            expected: 0,
-            event_id: Uuid::now_v7(),
-            recorded_at: 0,
-            body: String::new(),
-            address: None,
-            payload: None,
-            call: None,
+    type Answered = oneshot::Receiver<Result<Appended, Error>>;
+
+    /// Acts of somebody in each of these partitions, and those who wait for them.
+    fn given(partitions: &[u16]) -> (Vec<Given>, Vec<Answered>) {
+        let numbered = partitions.iter().zip(1..);
+        let one = |(partition, number): (&u16, u128)| {
+            let id = Uuid::from_u128(number);
+            let act = Act {
+                partition: Partition(*partition),
+                key: *id.as_bytes(),
+                business: "acme".into(),
+                subject_id: id,
+                key_id: 1,
+                facts: Vec::new(),
+                expected: 0,
+                event_id: id,
+                recorded_at: 0,
+                body: String::new(),
+                address: None,
+                payload: None,
+                call: None,
+            };
+            let (answer, answered) = oneshot::channel();
+            (Given { act, answer }, answered)
         };
-        let (answer, answered) = oneshot::channel();
-        // Somebody waits for it.
-        std::mem::forget(answered);
-        Given { act, answer }
+        numbered.map(one).unzip()
     }
 
     fn partitions(group: &[Given]) -> Vec<Partition> {
@@ -326,14 +331,16 @@ mod tests {
 
     #[test]
     fn no_two_statements_under_way_touch_one_partition() {
+        let (waiting, _callers) = given(&[1, 2, 1, 3]);
         let mut state = State {
             running: 2,
-            waiting: [1, 2, 1, 3].map(given).into(),
+            waiting,
             ..State::default()
         };
         let first = partitions(&state.next(&[]));
         assert_eq!(first, [1, 2, 1, 3].map(Partition));
-        state.waiting.extend([2, 4].map(given));
+        let (later, _their_callers) = given(&[2, 4]);
+        state.waiting.extend(later);
         assert_eq!(partitions(&state.next(&[])), [Partition(4)]);
         assert_eq!(state.running, 2);
         // When the first one is done, what had to wait for it goes.
@@ -343,10 +350,11 @@ mod tests {
 
     #[test]
     fn a_place_ends_where_everybody_waits_for_another_one() {
+        let (waiting, _callers) = given(&[1]);
         let mut state = State {
             running: 2,
             busy: [Partition(1)].into(),
-            waiting: vec![given(1)],
+            waiting,
         };
         assert!(state.next(&[]).is_empty());
         assert_eq!((state.running, state.waiting.len()), (1, 1));

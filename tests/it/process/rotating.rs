@@ -7,17 +7,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use consentgate::domain::address::Address;
+use consentgate::domain::event::Event;
+use consentgate::domain::facts::Facts;
+use consentgate::domain::id::{BusinessId, EventId, SubjectId};
 use consentgate::grpc::proto::consistency::Requirement;
 use consentgate::grpc::proto::ledger_service_client::LedgerServiceClient;
 use consentgate::grpc::proto::*;
-use consentgate::keys::Keyring;
+use consentgate::keys::{BusinessKeys, Keyring, Place, SubjectKey};
+use consentgate::ledger::postgres::Postgres;
+use consentgate::ledger::rotation::Column;
+use consentgate::ledger::{Append, Appended, Ledger, Offset, Part, Partition, SubjectRef, Version};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::{Code, Status};
+use uuid::Uuid;
 
 use super::gate::{self, Gate, LIMIT, Task};
 use super::people::{grant, opt_out, person, question};
-use super::{Place, Raw};
+use super::{Place as Site, Raw};
+use crate::ledger::LIMITS;
 use crate::wait::{eventually, pass};
 
 /// How many people there are before it begins; of ten, one is erased and two have opted out.
@@ -144,7 +153,7 @@ async fn refusal(gate: &Gate, number: u32, cold: bool) -> Option<Reason> {
     }
 }
 
-async fn three(place: &Place) -> Vec<Arc<Gate>> {
+async fn three(place: &Site) -> Vec<Arc<Gate>> {
     let mut gates = Vec::new();
     for hints in ["--hints=true", "--hints=false", "--hints=true"] {
         let gate = Gate::start(place.serve(&["--lease=1s", hints])).await;
@@ -194,6 +203,111 @@ async fn settle_in(gates: &[Arc<Gate>], people: u32) {
         }
     })
     .await;
+}
+
+fn subject_of(keys: &BusinessKeys, number: u32) -> SubjectRef {
+    let Some(recipient::Address::PhoneNumber(phone)) = person(number).address else {
+        panic!("people have numbers here");
+    };
+    let (partition, SubjectKey(key)) = keys.subject(&Address::from_phone_number(&phone).unwrap());
+    SubjectRef {
+        business: BusinessId::parse("acme").unwrap(),
+        partition: Partition(partition),
+        key,
+    }
+}
+
+/// Somebody with the acts of somebody else.
+struct Double {
+    subject: SubjectRef,
+    events: Vec<Event>,
+    /// Of all up to each.
+    facts: Vec<Facts>,
+    sealed: Option<[Vec<u8>; 2]>,
+}
+
+impl Double {
+    fn of(number: u32, model: &[Event], keys: &BusinessKeys) -> Self {
+        let id = SubjectId(Uuid::new_v4());
+        let (mut events, mut facts) = (Vec::new(), Vec::new());
+        for event in model {
+            events.push(Event {
+                event_id: EventId(Uuid::now_v7()),
+                subject_id: id,
+                payload_commitment: None,
+                ..event.clone()
+            });
+            facts.push(Facts::fold(&events));
+        }
+        let seal = |column, row: &Uuid| {
+            let row = row.as_bytes();
+            keys.seal(Place { column, row }, b"evidence")
+        };
+        let erased = matches!(Fate::of(number), Fate::Erased | Fate::OptedOutAndErased);
+        let sealed = (!erased).then(|| {
+            [
+                seal(Column::Address.name(), &id.0),
+                seal(Column::Payload.name(), &events[0].event_id.0),
+            ]
+        });
+        Self {
+            subject: subject_of(keys, number),
+            events,
+            facts,
+            sealed,
+        }
+    }
+
+    fn act(&self, index: usize) -> Option<[Part<'_>; 1]> {
+        let sealed = self.sealed.as_ref().filter(|_| index == 0);
+        Some([Part {
+            subject: &self.subject,
+            expected: Version(i64::try_from(index).unwrap()),
+            event: self.events.get(index)?,
+            facts: &self.facts[index],
+            payload: sealed.map(|[_, payload]| payload.as_slice()),
+            address: sealed.map(|[address, _]| address.as_slice()),
+            removal: None,
+        }])
+    }
+}
+
+/// More people than could be asked for one by one: each with the acts of somebody of the same fate.
+async fn multiply(place: &Site, people: std::ops::Range<u32>) {
+    let keyring = fs::read_to_string(place.path("gate.key")).unwrap();
+    let keyring = Keyring::parse(&keyring).unwrap();
+    let keys = keyring.business_keys(&BusinessId::parse("acme").unwrap());
+    let ledger = Postgres::open(place.url(), LIMITS).await.unwrap();
+    let mut models = Vec::new();
+    for number in 0..20 {
+        let loaded = ledger.facts(&[subject_of(&keys, number)]).await.unwrap();
+        let id = loaded[0].subject.as_ref().unwrap().subject_id;
+        let history = ledger.history(id, Offset(0), 10).await.unwrap();
+        let events = history.into_iter().map(|recorded| recorded.event);
+        models.push(events.collect::<Vec<_>>());
+    }
+    let numbers: Vec<u32> = people.collect();
+    for numbers in numbers.chunks(500) {
+        let doubles = numbers.iter();
+        let doubles =
+            doubles.map(|number| Double::of(*number, &models[*number as usize % 20], &keys));
+        let doubles: Vec<Double> = doubles.collect();
+        for index in 0..3 {
+            let parts: Vec<_> = doubles.iter().filter_map(|one| one.act(index)).collect();
+            let appends: Vec<Append<'_>> = parts
+                .iter()
+                .map(|parts| Append {
+                    parts,
+                    key_id: 1,
+                    idempotency: None,
+                })
+                .collect();
+            for result in ledger.append_many(&appends).await {
+                assert!(matches!(result, Ok(Appended::At(_))), "{result:?}");
+            }
+        }
+    }
+    ledger.close().await;
 }
 
 async fn all_are_as_they_were(gates: &[Arc<Gate>], people: u32) {
@@ -283,7 +397,7 @@ async fn moved(sql: &mut Raw) -> i64 {
 }
 
 /// Rotates, and is killed when some more have been moved; goes on from there.
-async fn rotate_and_kill(place: &Place, times: u32, people: u32) {
+async fn rotate_and_kill(place: &Site, times: u32, people: u32) {
     let mut sql = place.sql().await;
     for _ in 0..times {
         let before = moved(&mut sql).await;
@@ -297,7 +411,7 @@ async fn rotate_and_kill(place: &Place, times: u32, people: u32) {
     }
 }
 
-async fn nothing_lies_under_the_old_key(place: &Place) {
+async fn nothing_lies_under_the_old_key(place: &Site) {
     let mut sql = place.sql().await;
     for wrong in [
         "subject WHERE key_id <> 2",
@@ -318,7 +432,7 @@ async fn nothing_lies_under_the_old_key(place: &Place) {
     assert_eq!(subjects, ids);
 }
 
-async fn add_a_key(place: &Place) {
+async fn add_a_key(place: &Site) {
     let line = [
         "keys",
         "add",
@@ -334,9 +448,10 @@ async fn add_a_key(place: &Place) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotation_that_is_killed_again_and_again_ends_with_everybody_as_they_were() {
     let people = setting("CONSENTGATE_ROTATION_PEOPLE").unwrap_or(PEOPLE);
-    let place = Place::migrated().await;
+    let place = Site::migrated().await;
     let mut gates = three(&place).await;
-    settle_in(&gates, people).await;
+    settle_in(&gates, people.min(PEOPLE)).await;
+    multiply(&place, people.min(PEOPLE)..people).await;
     add_a_key(&place).await;
     fs::copy(place.path("gate.key"), place.path("old.key")).unwrap();
     fs::rename(place.path("longer.key"), place.path("gate.key")).unwrap();
@@ -389,6 +504,9 @@ async fn a_rotation_that_is_killed_again_and_again_ends_with_everybody_as_they_w
 
     // From a cold start, and with the right keyring alone.
     let gate = Arc::new(place.gate().await);
+    let events = gate.events(&person(2)).await;
+    let evidence = events[0].evidence.as_ref().unwrap();
+    assert_eq!(evidence.statement, "said in in 2");
     all_are_as_they_were(&[gate], people).await;
     let longer = fs::read_to_string(place.path("gate.key")).unwrap();
     fs::copy(place.path("old.key"), place.path("gate.key")).unwrap();
@@ -405,7 +523,7 @@ async fn a_rotation_that_is_killed_again_and_again_ends_with_everybody_as_they_w
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_of_a_sqlite_file_are_rotated_while_nobody_serves_and_killed_in_between() {
-    let place = Place::sqlite();
+    let place = Site::sqlite();
     let gate = Arc::new(place.gate().await);
     settle_in(&[Arc::clone(&gate)], 100).await;
     let line = [

@@ -232,7 +232,7 @@ impl Double {
         let (mut events, mut facts) = (Vec::new(), Vec::new());
         for event in model {
             events.push(Event {
-                event_id: EventId(Uuid::now_v7()),
+                event_id: EventId(Uuid::new_v4()),
                 subject_id: id,
                 payload_commitment: None,
                 ..event.clone()

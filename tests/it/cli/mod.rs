@@ -365,7 +365,9 @@ fn a_server_that_is_not_there_is_named_with_the_way_to_start_one() {
         "{}",
         ran.err
     );
-    assert!(!ran.err.contains("151"), "{}", ran.err);
+    // The port may be any number.
+    let rest = ran.err.replace(&server, "");
+    assert!(!rest.contains("151"), "{}", ran.err);
 }
 
 #[test]

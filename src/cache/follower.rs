@@ -246,8 +246,6 @@ impl Follower {
         let term = self.parts.term;
         let mut renewal = Instant::now() + term.renewal();
         let mut look = Instant::now() + term.look();
-        // Whether more was applied than the last renewal published.
-        let mut unpublished = false;
         loop {
             let mut job = Job::Look;
             tokio::select! {
@@ -256,10 +254,7 @@ impl Follower {
                     Some(asked) => self.asked.push(asked),
                     None => break,
                 },
-                // Somebody waits for what is applied, which may be applied already.
-                () = heard.notified() => if unpublished {
-                    job = Job::Renew;
-                },
+                () = heard.notified() => {}
                 () = tokio::time::sleep_until(look.min(renewal)) => {}
             }
             // W2: whoever asked until now committed before the renewal that begins now.
@@ -277,17 +272,7 @@ impl Follower {
                 renewal = now + term.renewal();
             }
             match done {
-                // F2: what was applied is published at once; what a renewal itself applied, when somebody says that
-                // it is waited for, or at the next look. Otherwise one renewal would follow the other, each a
-                // commit, for as long as anybody writes.
-                Ok(Applied::Something) => {
-                    unpublished = true;
-                    renewal = match job {
-                        Job::Look => now,
-                        Job::Renew => now + term.look(),
-                    };
-                }
-                Ok(Applied::Nothing) => unpublished &= job != Job::Renew,
+                Ok(()) => {}
                 Err(error) => {
                     self.failed(&error);
                     let again = match error {
@@ -301,7 +286,7 @@ impl Follower {
         self.leave().await;
     }
 
-    async fn step(&mut self, job: Job) -> Result<Applied, Error> {
+    async fn step(&mut self, job: Job) -> Result<(), Error> {
         let before = self.parts.cache.all_finished();
         match job {
             Job::Look => self.look().await?,
@@ -310,10 +295,14 @@ impl Follower {
         if self.told.take().is_some() {
             tracing::info!("the ledger is followed again: checks are answered");
         }
-        Ok(match self.parts.cache.all_finished() == before {
-            true => Applied::Nothing,
-            false => Applied::Something,
-        })
+        // F2: what was applied is published at once. What a renewal applied, only if anybody else may wait for it: an
+        // instance that is alone renews for each restriction, and who joins it is heard by a hint, and by the
+        // next renewal.
+        let is_news = self.parts.cache.all_finished() != before;
+        if is_news && (job == Job::Look || self.count.load(Ordering::Relaxed) > 1) {
+            self.publish().await?;
+        }
+        Ok(())
     }
 
     fn looking(&self) -> Duration {
@@ -383,14 +372,6 @@ impl Follower {
         }
     }
 }
-
-/// Whether a step changed what memory holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Applied {
-    Something,
-    Nothing,
-}
-
 impl Running {
     /// Ends the lease, gives the row up and ends.
     pub async fn stop(self) {

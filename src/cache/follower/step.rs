@@ -39,6 +39,19 @@ impl Follower {
         Ok(())
     }
 
+    /// F2 without the lease: says what was applied, for those who wait for it.
+    pub(super) async fn publish(&mut self) -> Result<(), Error> {
+        let (Some(mut line), Some(me), Some(known)) = (self.line.take(), self.me, &self.known)
+        else {
+            return Err(Error::Silent);
+        };
+        let applied = self.parts.cache.all_finished();
+        let of = (known.name.as_str(), known.timeline);
+        self.within(line.publish(me, &applied, of)).await?;
+        self.line = Some(line);
+        Ok(())
+    }
+
     /// F2 to F5.
     pub(super) async fn renew(&mut self) -> Result<(), Error> {
         let mut line = match self.line.take() {

@@ -87,6 +87,16 @@ const RENEW: &str = look!(
        (SELECT array_agg(mark ORDER BY partition) FROM marks) AS marks"
 );
 
+/// Says what was applied, of the history that the database is in. The commit is not waited for: what was applied stays
+/// applied though the database forgets that it was said, and this gives no lease. The setting is that of the
+/// transaction alone, and comes first since the row is joined with it.
+const PUBLISH: &str = "UPDATE cache_instance SET applied = $2
+   FROM (SELECT set_config('synchronous_commit', 'off', true) AS set) AS unhurried
+   WHERE instance_id = $1 AND unhurried.set = 'off'
+     AND (SELECT value FROM ledger_meta WHERE name = 'history') = $3
+     AND NOT EXISTS (SELECT 1 FROM ledger_meta WHERE name = 'history_lost')
+     AND left(pg_walfile_name(pg_current_wal_lsn()), 8) = $4";
+
 /// A follower's own connection.
 #[derive(Debug)]
 pub struct Line {
@@ -166,6 +176,24 @@ impl Line {
             lost: row.try_get("lost").map_err(sort_error)?,
             marks: marks(&row)?,
         }))
+    }
+
+    /// F2's other half: publishes what was applied, and nothing of the history that the database is in unless it is
+    /// this one. Neither is the lease lengthened, nor does the row count as renewed; and no row is no news
+    /// here: the next renewal finds that out.
+    pub async fn publish(
+        &mut self,
+        instance: InstanceId,
+        applied: &Offsets,
+        (history, timeline): (&str, Timeline),
+    ) -> Result<(), Error> {
+        let statement = sqlx::query(PUBLISH)
+            .bind(instance.0)
+            .bind(bytes(applied))
+            .bind(history)
+            .bind(timeline.to_string());
+        let done = statement.execute(&mut self.connection).await;
+        done.map(drop).map_err(sort_error)
     }
 
     /// What lies at these offsets now, and in which history.

@@ -16,6 +16,7 @@ pub fn steps(state: &State, paper: &mut Paper) {
             At::Idle => {
                 send(state, process, paper);
                 look(state, process, paper);
+                publish(state, process, paper);
             }
             At::Sent => {
                 for &epoch in paper.setup.answering(state.promoted) {
@@ -88,6 +89,26 @@ fn send(state: &State, process: usize, paper: &mut Paper) {
         }
     }
     paper.write(Step::Send { process }, next);
+}
+
+/// F2 without the lease: what was applied is said, to whatever answers, and nobody waits until it is durable. So it is
+/// in this database alone; what a crash would take away again, a renewal says once more.
+fn publish(state: &State, process: usize, paper: &mut Paper) {
+    let setup = paper.setup;
+    let this = &state.processes[process];
+    if !setup.publishes {
+        return;
+    }
+    let across = setup.weak(Weak::NoEpoch) || setup.weak(Weak::PublishAcrossEpochs);
+    for &epoch in setup.answering(state.promoted) {
+        let row = state.database(epoch).rows[usize::from(this.row)];
+        let same = this.epoch == epoch || across;
+        if same && row.there && row.applied != this.applied {
+            let mut next = *state;
+            next.database_mut(epoch).rows[usize::from(this.row)].applied = this.applied;
+            paper.write(Step::Publish { process, epoch }, next);
+        }
+    }
 }
 
 /// F2, second half: the statement is executed, and its snapshot taken.

@@ -67,6 +67,8 @@ pub struct Setup {
     pub unknowns: u8,
     pub slips: u8,
     pub looks: bool,
+    /// What was applied is also said between renewals.
+    pub publishes: bool,
     pub evictions: bool,
     /// F4 raises the floor instead of dropping.
     pub bulk: bool,
@@ -105,6 +107,7 @@ impl Setup {
         unknowns: 0,
         slips: 0,
         looks: true,
+        publishes: true,
         evictions: true,
         bulk: false,
         deletes: false,

@@ -23,6 +23,10 @@ pub enum Step {
         epoch: u8,
         durable: bool,
     },
+    Publish {
+        process: usize,
+        epoch: u8,
+    },
     FindNoRow {
         process: usize,
         epoch: u8,
@@ -173,6 +177,9 @@ impl fmt::Display for Step {
                     "F2 i{i}'s renewal commits, epoch {epoch}{}",
                     known(durable)
                 )
+            }
+            S::Publish { process: i, epoch } => {
+                write!(f, "F2 i{i} says what it has applied, epoch {epoch}")
             }
             S::FindNoRow { process: i, epoch } => {
                 write!(f, "F2 i{i}'s renewal finds no row, epoch {epoch}")

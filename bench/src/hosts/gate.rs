@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use consentgate::config::{Config, Database, Secret};
 
 use super::{Cores, Process, free_address};
+use crate::audience;
 use crate::load::wire::Call;
 
 /// How gates are started: with which program, on which database.
@@ -53,6 +54,7 @@ impl Gates {
             directory.join("catalog.toml"),
             include_str!("../../../examples/acme/catalog.toml"),
         )?;
+        std::fs::write(directory.join("policy.toml"), audience::policy())?;
         let key = directory.join("consentgate.key");
         if !key.exists() {
             let mut generate = Cores::All.command(program);
@@ -118,6 +120,7 @@ impl Gates {
             database: Database::Postgres(Secret::new(self.database.clone())),
             key_file: Some(self.directory.join("consentgate.key")),
             catalog: Some(self.directory.join("catalog.toml")),
+            policy: Some(self.directory.join("policy.toml")),
             listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(),
             ..Config::default()
         }
@@ -150,6 +153,8 @@ impl Gates {
             .arg(self.directory.join("consentgate.key"))
             .arg("--catalog")
             .arg(self.directory.join("catalog.toml"))
+            .arg("--policy")
+            .arg(self.directory.join("policy.toml"))
             .args(["--log", "warn", "--otlp-endpoint"])
             .arg(format!("http://{}", self.collector))
             .args(settings)

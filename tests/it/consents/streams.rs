@@ -348,7 +348,8 @@ pub async fn a_message_over_the_limit_ends_the_stream_as_it_does_a_call(on: Back
 /// On its own a stream that is not read would take all that a caller sends, and stop all else on the same connection.
 pub async fn whoever_does_not_read_is_not_read_from_and_stops_nobody_else(on: Backend) {
     const CHUNKS: usize = 200;
-    let server = TestServer::start(on).await;
+    let grace = Duration::from_millis(100);
+    let mut server = TestServer::with(on, |config| config.shutdown_grace = grace).await;
     let ann = person(1);
     // Much to answer, little to send.
     let large = chunk(&vec![phone("1"); 10_000]);
@@ -382,6 +383,11 @@ pub async fn whoever_does_not_read_is_not_read_from_and_stops_nobody_else(on: Ba
         (now() > stalled).then_some(())
     })
     .await;
+
+    // Nor does it keep a server that ends: what is not read within the grace is cut off.
+    eventually(PATIENCE, "no more is taken", stands_still).await;
+    server.stop().await;
+    drop(hears);
 }
 
 pub async fn a_stream_ends_at_its_deadline(on: Backend) {

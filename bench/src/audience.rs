@@ -15,8 +15,8 @@ pub const BATCH: &str = "/consentgate.v1.ConsentService/BatchCheckConsent";
 pub const RECORD: &str = "/consentgate.v1.ConsentService/RecordConsent";
 pub const WITHDRAW: &str = "/consentgate.v1.ConsentService/Withdraw";
 
-/// The rules that come with the service, except that these people may be written to at any hour: what is measured must not
-/// depend on the time of day. Whether it is an hour to send is looked at all the same.
+/// The rules that come with the service, except that these people may be written to at nearly any hour: what is measured
+/// must not depend on the time of day. Not at all hours: that these never end takes longer to find than an end that is near.
 ///
 /// # Panics
 ///
@@ -28,7 +28,7 @@ pub fn policy() -> String {
         let (rules, after) = country.split_once("mon-sun = \"")?;
         let (_, after) = after.split_once('"')?;
         Some(format!(
-            "{before}code = \"GB\"{rules}mon-sun = \"00:00-24:00\"{after}"
+            "{before}code = \"GB\"{rules}mon-sun = \"00:00-23:59\"{after}"
         ))
     };
     hours(whole).expect("the rules have hours for GB")

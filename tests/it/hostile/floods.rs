@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::Attack;
 use super::wire::{
     END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, Wire, frame, head,
 };
-use super::{memory, unharmed};
 use crate::process::Place;
 use crate::process::gate::LIMIT;
 use crate::process::people::{person, question};
@@ -25,7 +25,7 @@ fn times() -> u32 {
 async fn a_flood_of_calls_that_are_reset_at_once_is_cut_off() {
     let place = Place::sqlite();
     let gate = place.gate().await;
-    let before = memory(&gate);
+    let attack = Attack::on(&gate);
     let mut cut = 0;
     for _ in 0..10 * times() {
         let (mut wire, mut sent) = (Wire::open(&gate).await, Vec::new());
@@ -39,7 +39,11 @@ async fn a_flood_of_calls_that_are_reset_at_once_is_cut_off() {
         cut += usize::from(pushed == 0 || wire.closed_by_now().await);
     }
     assert!(cut > 0, "none of the floods was cut off");
-    unharmed(&gate, before, 48 << 10).await;
+    let outcome = format!(
+        "{cut} of {} connections that reset 10,000 calls each were cut off",
+        10 * times()
+    );
+    attack.survived(&gate, 48 << 10, &outcome).await;
     gate.stop().await;
 }
 
@@ -47,7 +51,7 @@ async fn a_flood_of_calls_that_are_reset_at_once_is_cut_off() {
 async fn a_hundred_thousand_tiny_calls_leave_nothing_behind() {
     let place = Place::sqlite();
     let gate = place.gate().await;
-    let before = memory(&gate);
+    let attack = Attack::on(&gate);
     let mut wire = Wire::open(&gate).await;
     let flood = async {
         // As many at a time as a connection may have in progress.
@@ -72,7 +76,11 @@ async fn a_hundred_thousand_tiny_calls_leave_nothing_behind() {
         }
     };
     tokio::join!(flood, others);
-    unharmed(&gate, before, 48 << 10).await;
+    let outcome = format!(
+        "{} tiny calls on one connection: each refused by its status",
+        100_000 * times()
+    );
+    attack.survived(&gate, 48 << 10, &outcome).await;
     gate.stop().await;
 }
 
@@ -80,7 +88,7 @@ async fn a_hundred_thousand_tiny_calls_leave_nothing_behind() {
 async fn who_has_more_calls_in_progress_than_the_limit_again_and_again_is_sent_away() {
     let place = Place::sqlite();
     let gate = place.gate().await;
-    let before = memory(&gate);
+    let attack = Attack::on(&gate);
     let (mut wire, mut sent) = (Wire::open(&gate).await, Vec::new());
     for number in 0..10_000u32 {
         sent.extend(frame(
@@ -100,7 +108,10 @@ async fn who_has_more_calls_in_progress_than_the_limit_again_and_again_is_sent_a
         (1..=1_100).contains(&refused),
         "{refused} were refused one by one"
     );
-    unharmed(&gate, before, 48 << 10).await;
+    let outcome = format!(
+        "10,000 calls at once on one connection: {refused} refused one by one, then sent away"
+    );
+    attack.survived(&gate, 48 << 10, &outcome).await;
     gate.stop().await;
 }
 
@@ -108,7 +119,7 @@ async fn who_has_more_calls_in_progress_than_the_limit_again_and_again_is_sent_a
 async fn who_asks_and_never_reads_the_answers_is_read_no_further() {
     let place = Place::sqlite();
     let gate = place.gate().await;
-    let before = memory(&gate);
+    let attack = Attack::on(&gate);
     let mut wire = Wire::open(&gate).await;
     for flood in [
         frame(PING, 0, 0, &[1; 8]).repeat(4_000),
@@ -118,7 +129,8 @@ async fn who_asks_and_never_reads_the_answers_is_read_no_further() {
         assert!(taken < 4_000, "all of it was taken");
         gate.check(question(&person(1))).await;
     }
-    unharmed(&gate, before, 32 << 10).await;
+    let outcome = "8,000 pings and settings whose answers are not read: read no further";
+    attack.survived(&gate, 32 << 10, outcome).await;
     gate.stop().await;
 }
 
@@ -137,7 +149,7 @@ async fn thousands_of_idle_connections_cost_little_and_delay_nobody() {
         "off",
     ];
     let gate = crate::process::gate::Gate::start(place.serve(&arguments)).await;
-    let before = memory(&gate);
+    let attack = Attack::on(&gate);
     let mut idle = Vec::new();
     for _ in 0..most {
         idle.push(Wire::open(&gate).await);
@@ -147,7 +159,10 @@ async fn thousands_of_idle_connections_cost_little_and_delay_nobody() {
         assert!(wire.next().await.is_some());
     }
     // Each may cost 24 KiB.
-    unharmed(&gate, before, u64::from(most) * 24 + (8 << 10)).await;
+    let outcome = format!("{most} idle connections: kept, none refused");
+    attack
+        .survived(&gate, u64::from(most) * 24 + (8 << 10), &outcome)
+        .await;
     assert!(!gate.refuses_connections().await);
     gate.stop().await;
 }

@@ -6,11 +6,11 @@ use tonic::Code;
 use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
+use super::Attack;
 use super::wire::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, Wire, frame, head, header, length,
 };
-use super::{memory, unharmed};
 use crate::process::Place;
 
 const PROTOCOL_ERROR: u8 = 1;
@@ -23,7 +23,7 @@ const ENHANCE_YOUR_CALM: u8 = 11;
 async fn what_is_no_http2_is_closed_and_what_breaks_it_is_told_how() {
     let place = Place::sqlite();
     let gate = place.gate().await;
-    let before = memory(&gate);
+    let attack = Attack::on(&gate);
     for said in [
         b"GET / HTTP/1.1\r\nHost: gate\r\n\r\n".as_slice(),
         &[0; 64],
@@ -83,7 +83,8 @@ async fn what_is_no_http2_is_closed_and_what_breaks_it_is_told_how() {
         let told = wire.closed_by().await.expect("a GOAWAY");
         assert!([code, PROTOCOL_ERROR].contains(&told), "{told}: {said:?}");
     }
-    unharmed(&gate, before, 16 << 10).await;
+    let outcome = "18 ways to break HTTP/2: each told its error and closed";
+    attack.survived(&gate, 16 << 10, outcome).await;
     gate.stop().await;
 }
 
@@ -91,7 +92,7 @@ async fn what_is_no_http2_is_closed_and_what_breaks_it_is_told_how() {
 async fn more_headers_than_the_limit_are_refused_however_they_come() {
     let place = Place::sqlite();
     let gate = place.gate().await;
-    let before = memory(&gate);
+    let attack = Attack::on(&gate);
 
     // One list of 20 KB, which is over the limit of 16: this call is refused, the next one is not.
     let mut list = head("CheckConsent");
@@ -153,7 +154,10 @@ async fn more_headers_than_the_limit_are_refused_however_they_come() {
             }
         }
     }
-    unharmed(&gate, before, 32 << 10).await;
+    let outcome = format!(
+        "a head of 20 KB refused, one without end cut off after {taken} pieces of 8 KB, 50 of 60 MB packed into 16 KB refused"
+    );
+    attack.survived(&gate, 32 << 10, &outcome).await;
     gate.stop().await;
 }
 
@@ -161,7 +165,7 @@ async fn more_headers_than_the_limit_are_refused_however_they_come() {
 async fn whoever_makes_the_server_reset_calls_for_ever_is_sent_away() {
     let place = Place::sqlite();
     let gate = place.gate().await;
-    let before = memory(&gate);
+    let attack = Attack::on(&gate);
     let (mut wire, mut sent) = (Wire::open(&gate).await, Vec::new());
     // Each call is opened, and then broken by more window than there can be: the server has to reset it.
     for number in 0..3_000u32 {
@@ -175,7 +179,8 @@ async fn whoever_makes_the_server_reset_calls_for_ever_is_sent_away() {
         matches!(wire.closed_by().await, Some(ENHANCE_YOUR_CALM) | None),
         "closed for another reason"
     );
-    unharmed(&gate, before, 32 << 10).await;
+    let outcome = "3,000 calls that must be reset: sent away";
+    attack.survived(&gate, 32 << 10, outcome).await;
     gate.stop().await;
 }
 
@@ -203,7 +208,7 @@ async fn code(gate: &crate::process::gate::Gate, encoding: Option<&str>, body: &
 async fn what_is_compressed_or_claims_to_be_huge_is_refused_unread() {
     let place = Place::sqlite();
     let gate = place.gate().await;
-    let before = memory(&gate);
+    let attack = Attack::on(&gate);
     for encoding in ["gzip", "zstd", "deflate", "nonsense"] {
         let found = code(&gate, Some(encoding), "\u{1}\0\0\0\u{5}hello").await;
         assert_eq!(found, Code::Unimplemented, "{encoding}");
@@ -214,6 +219,7 @@ async fn what_is_compressed_or_claims_to_be_huge_is_refused_unread() {
     // 2 GiB to come: nothing is made ready for it.
     let found = code(&gate, None, "\0\u{7f}\u{7f}\u{7f}\u{7f}hello").await;
     assert_eq!(found, Code::ResourceExhausted);
-    unharmed(&gate, before, 16 << 10).await;
+    let outcome = "compressed, or of 2 GiB by its own word: refused unread";
+    attack.survived(&gate, 16 << 10, outcome).await;
     gate.stop().await;
 }

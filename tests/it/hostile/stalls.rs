@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::Attack;
 use super::wire::{DATA, END_HEADERS, HEADERS, Wire, frame, head};
-use super::{memory, unharmed};
 use crate::process::Place;
 use crate::process::gate::{Gate, LIMIT};
 use crate::process::people::{person, question};
@@ -20,7 +20,7 @@ use crate::wait::eventually;
 async fn calls_whose_request_does_not_come_are_ended_and_others_are_served() {
     let place = Place::sqlite();
     let gate = Gate::start(place.serve(&["--max-silence", "2s"])).await;
-    let before = memory(&gate);
+    let attack = Attack::on(&gate);
     let mut wires = Vec::new();
     for _ in 0..5 {
         let mut wire = Wire::open(&gate).await;
@@ -46,7 +46,8 @@ async fn calls_whose_request_does_not_come_are_ended_and_others_are_served() {
             ended += usize::from(came.kind == HEADERS);
         }
     }
-    unharmed(&gate, before, 48 << 10).await;
+    let outcome = "1,000 requests that do not come: each ended by its status";
+    attack.survived(&gate, 48 << 10, outcome).await;
     gate.stop().await;
 }
 
@@ -54,7 +55,7 @@ async fn calls_whose_request_does_not_come_are_ended_and_others_are_served() {
 async fn requests_that_are_nearly_complete_do_not_fill_the_memory() {
     let place = Place::sqlite();
     let gate = Gate::start(place.serve(&["--max-request-memory", "16MiB"])).await;
-    let before = memory(&gate);
+    let attack = Attack::on(&gate);
     // 128 calls, each of which sends 240 KB of a message of 4 MiB: 30 MB, were they kept. No more of each than
     // the windows have, so that what is not read is not said either.
     let begun = [0, 0, 0x3F, 0xFF, 0xFF];
@@ -84,7 +85,11 @@ async fn requests_that_are_nearly_complete_do_not_fill_the_memory() {
         (refused.load(Ordering::Relaxed) >= 50).then_some(())
     })
     .await;
-    unharmed(&gate, before, 64 << 10).await;
+    let outcome = format!(
+        "128 messages of 4 MiB that stop at 240 KB: {} refused",
+        refused.load(Ordering::Relaxed)
+    );
+    attack.survived(&gate, 64 << 10, &outcome).await;
     // What is small is taken also now, and what was held is given back when they are gone.
     gate.agree(&person(2), "a").await;
     let large = || BatchCheckConsentRequest {
@@ -105,7 +110,7 @@ async fn requests_that_are_nearly_complete_do_not_fill_the_memory() {
 async fn a_preface_or_a_head_that_comes_byte_by_byte_delays_nobody_and_ends() {
     let place = Place::sqlite();
     let gate = Gate::start(place.serve(&["--http2-keepalive-interval", "1s"])).await;
-    let before = memory(&gate);
+    let attack = Attack::on(&gate);
     let mut slow = Vec::new();
     for said in [0, 1, 12, 23] {
         let mut wire = Wire::silent(&gate).await;
@@ -128,6 +133,10 @@ async fn a_preface_or_a_head_that_comes_byte_by_byte_delays_nobody_and_ends() {
         "{:?}",
         asked.elapsed()
     );
-    unharmed(&gate, before, 8 << 10).await;
+    let outcome = format!(
+        "prefaces and a head byte by byte: all ended after {:.0} s",
+        asked.elapsed().as_secs_f64()
+    );
+    attack.survived(&gate, 8 << 10, &outcome).await;
     gate.stop().await;
 }

@@ -56,13 +56,22 @@ pub async fn every_call(
 /// A request to one method, as in `consentgate.v1.ConsentService/CheckConsent`, with every field set.
 pub fn request_of(rpc: &str, text: impl Fn(&str) -> String) -> Vec<u8> {
     let files = FileDescriptorSet::decode(DESCRIPTORS).unwrap();
-    let shapes = Shapes::of(&files);
+    Shapes::of(&files).filled(&input_of(&files, rpc), &text, DEPTH)
+}
+
+/// Requests to one method in each of which nothing but one string is set, to `text`; with the path of its field.
+pub fn texts_of(rpc: &str, text: &str) -> Vec<(String, Vec<u8>)> {
+    let files = FileDescriptorSet::decode(DESCRIPTORS).unwrap();
+    Shapes::of(&files).texts(&input_of(&files, rpc), text, DEPTH)
+}
+
+fn input_of(files: &FileDescriptorSet, rpc: &str) -> String {
     for file in &files.file {
         for service in &file.service {
             for method in &service.method {
                 let name = format!("{}.{}/{}", file.package(), service.name(), method.name());
                 if name == rpc {
-                    return shapes.filled(method.input_type(), &text, DEPTH);
+                    return method.input_type().to_owned();
                 }
             }
         }
@@ -120,8 +129,34 @@ impl<'a> Shapes<'a> {
             }
             other => panic!("a field of a type that the contract did not have: {other:?}"),
         };
-        encode_key(tag, WireType::LengthDelimited, message);
-        encode_varint(u64::try_from(bytes.len()).unwrap(), message);
-        message.extend(bytes);
+        message.extend(delimited(tag, &bytes));
     }
+
+    fn texts(&self, name: &str, text: &str, depth: u32) -> Vec<(String, Vec<u8>)> {
+        let mut texts = Vec::new();
+        for field in &self.0[name].field {
+            let tag = u32::try_from(field.number()).unwrap();
+            match field.r#type() {
+                Type::String => {
+                    texts.push((field.name().to_owned(), delimited(tag, text.as_bytes())));
+                }
+                Type::Message if depth > 0 => {
+                    for (path, within) in self.texts(field.type_name(), text, depth - 1) {
+                        let path = format!("{}.{path}", field.name());
+                        texts.push((path, delimited(tag, &within)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        texts
+    }
+}
+
+fn delimited(tag: u32, bytes: &[u8]) -> Vec<u8> {
+    let mut field = Vec::new();
+    encode_key(tag, WireType::LengthDelimited, &mut field);
+    encode_varint(u64::try_from(bytes.len()).unwrap(), &mut field);
+    field.extend(bytes);
+    field
 }

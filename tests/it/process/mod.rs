@@ -60,7 +60,7 @@ purposes = ["offers"]
 /// A policy without sending hours: these gates live by the clock of this machine, and are asked at night as well.
 const POLICY: &str = crate::harness::POLICY;
 
-const REPLAY: [&str; 5] = ["ledger", "replay", "--check", "--output", "json"];
+pub const REPLAY: [&str; 5] = ["ledger", "replay", "--check", "--output", "json"];
 
 /// Where the gates of one test live, one after the other: a directory, a database, a key.
 #[derive(Debug)]

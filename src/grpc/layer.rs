@@ -17,7 +17,7 @@ use std::time::Duration;
 use http::{HeaderMap, Request, Response};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
@@ -119,6 +119,19 @@ pub(super) async fn read<T>(
         () = deadline.passed() => {
             Err(status::deadline_exceeded("the deadline passed; nothing was decided: do not send"))
         }
+    }
+}
+
+/// Carries out the work of a call as a task of its own, in its span; it ends when nobody waits for it any more.
+pub(super) async fn elsewhere<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> Result<T, Status> {
+    let task = AbortOnDropHandle::new(tokio::spawn(work.in_current_span()));
+    match task.await {
+        Ok(answer) => answer,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Its runtime has ended.
+        Err(_) => Err(status::leaving()),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod consent_service;
 pub mod convert;
 mod front;
 mod health;
+mod home;
 pub mod layer;
 pub mod ledger_service;
 mod lists;
@@ -23,6 +24,7 @@ mod usage;
 use std::sync::Arc;
 
 use prost::Message;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -38,6 +40,7 @@ use crate::telemetry::{Metrics, Rpcs, Sampling};
 use catalog_service::CatalogService;
 use consent_service::ConsentService;
 use front::FrontLayer;
+use home::HomeLayer;
 use layer::{CallLayer, Shared};
 use ledger_service::LedgerService;
 use patience::Patience;
@@ -70,7 +73,11 @@ pub struct Services {
     pub health: Health,
 }
 
-/// Every service behind the layer that all calls pass, with the limits of one connection.
+/// Every service, with what is before them. Its clones share all limits.
+pub type ServiceRouter = Router<Stack<FrontLayer, Stack<CallLayer, Stack<HomeLayer, Identity>>>>;
+
+/// Every service behind the layer that all calls pass, with the limits of one connection. What calls begin belongs
+/// to the runtime in which this is called, whichever carries their connections.
 pub fn router(
     config: &Config,
     services: &Services,
@@ -78,7 +85,7 @@ pub fn router(
     metrics: &Metrics,
     writes: &TaskTracker,
     stop: &CancellationToken,
-) -> Router<Stack<FrontLayer, Stack<CallLayer, Identity>>> {
+) -> ServiceRouter {
     let sampling = match config.otlp_endpoint {
         Some(_) => Sampling::Share(config.trace_sample_ratio.get()),
         None => Sampling::All,
@@ -103,6 +110,7 @@ pub fn router(
     let consent = ConsentServiceServer::new(consent);
     let consent = consent.max_decoding_message_size(limit);
     server
+        .layer(HomeLayer(Handle::current()))
         .layer(CallLayer::new(Shared {
             rpcs,
             shedding,

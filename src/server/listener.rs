@@ -1,8 +1,8 @@
 //! Accepting connections: no more than the limits, and none that never says what it is.
 //!
 //! Tonic's own listener tries again at full speed, silently, while no file descriptor is left, and
-//! keeps who connects and says nothing for ever. This one says what is wrong, rests, and closes. Where
-//! there is TLS, each connection's handshake is done by the task that will serve it, when it first reads
+//! keeps who connects and says nothing for ever. This one says what is wrong, rests, and closes. What it
+//! accepts is opened where it will be served ([`super::lanes`]). Where there is TLS, each connection's handshake is done by the task that will serve it, when it first reads
 //! or writes: a slow one delays nobody. What a connection carries is tonic's business.
 
 use std::io;
@@ -16,12 +16,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tokio_rustls::Accept;
-use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 use super::crowd::{Crowd, Place};
-use super::socket::{BoxedWire, Socket, Wire};
+use super::socket::{BoxedWire, RawWire, Socket, Wire};
 use super::tls::Tls;
 use crate::auth::Certificate;
 use crate::telemetry::Seldom;
@@ -44,7 +43,7 @@ pub(super) struct Limits {
     pub(super) of_one_address: Option<u32>,
 }
 
-/// The connections of a listening socket, as they come. Never ends.
+/// The connections of a listening socket, as they come.
 #[derive(Debug)]
 pub(super) struct Connections {
     socket: Socket,
@@ -53,7 +52,6 @@ pub(super) struct Connections {
     places: Arc<Semaphore>,
     crowd: Crowd,
     stop: CancellationToken,
-    rest: Option<Pin<Box<Sleep>>>,
     starving: Seldom,
     crowded: Seldom,
     pushing: Seldom,
@@ -75,16 +73,33 @@ impl Connections {
             crowd: Crowd::default(),
             places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             stop,
-            rest: None,
             starving: Seldom::default(),
             crowded: Seldom::default(),
             pushing: Seldom::default(),
         }
     }
 
+    /// The next one that may come in.
+    pub(super) async fn accept(&mut self) -> Accepted {
+        loop {
+            match self.socket.accept().await {
+                Ok((wire, from)) => {
+                    if let Some(accepted) = self.admit(wire, from) {
+                        return accepted;
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    self.starve(&error);
+                    tokio::time::sleep(REST).await;
+                }
+            }
+        }
+    }
+
     /// Lets a connection in, or closes it at once: a client then hears of it and may go elsewhere,
     /// while one that is not accepted waits for its deadline.
-    fn admit(&mut self, wire: BoxedWire, from: Option<IpAddr>) -> Option<Connection> {
+    fn admit(&mut self, wire: RawWire, from: Option<IpAddr>) -> Option<Accepted> {
         let own = match (from, self.limits.of_one_address) {
             (Some(address), Some(most)) => {
                 let place = self.crowd.admit(address, most);
@@ -105,23 +120,15 @@ impl Connections {
             }
             return None;
         };
-        let (stage, certificate) = match &self.tls {
-            None => (Stage::Open(wire), Certificate::default()),
-            Some(tls) => {
-                let accept = Box::new(tls.acceptor().accept(wire));
-                (Stage::Handshake(accept, Arc::clone(tls)), tls.expected())
-            }
-        };
-        Some(Connection {
-            stage,
-            certificate,
-            opening: Some(Opening {
-                missing: PREFACE,
-                limit: Box::pin(tokio::time::sleep(HANDSHAKE)),
-                stop: Box::pin(self.stop.clone().cancelled_owned()),
-            }),
-            _place: place,
-            _own: own,
+        Some(Accepted {
+            wire,
+            tls: self.tls.clone(),
+            stop: self.stop.clone(),
+            held: Held {
+                _place: place,
+                _own: own,
+                _lane: None,
+            },
         })
     }
 
@@ -146,29 +153,6 @@ impl Connections {
                  the limit (ulimit -n), or set `max_connections` well below it"
             );
         }
-        self.rest = Some(Box::pin(tokio::time::sleep(REST)));
-    }
-}
-
-impl Stream for Connections {
-    type Item = io::Result<Connection>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(rest) = &mut self.rest {
-                ready!(rest.as_mut().poll(context));
-                self.rest = None;
-            }
-            match ready!(self.socket.poll_accept(context)) {
-                Ok((wire, from)) => {
-                    if let Some(connection) = self.admit(wire, from) {
-                        return Poll::Ready(Some(Ok(connection)));
-                    }
-                }
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(error) => self.starve(&error),
-            }
-        }
     }
 }
 
@@ -182,6 +166,54 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
+/// What is given back when a connection ends.
+#[derive(Debug)]
+struct Held {
+    _place: OwnedSemaphorePermit,
+    _own: Option<Place>,
+    _lane: Option<Arc<()>>,
+}
+
+/// A connection that was let in, and belongs to no runtime yet.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    wire: RawWire,
+    tls: Option<Arc<Tls>>,
+    stop: CancellationToken,
+    held: Held,
+}
+
+impl Accepted {
+    /// The same, counted where it will be served.
+    pub(super) fn on(mut self, lane: &Arc<()>) -> Self {
+        self.held._lane = Some(Arc::clone(lane));
+        self
+    }
+
+    /// Opens it in the runtime that will serve it. Time for its preface begins here.
+    pub(super) fn open(self) -> io::Result<Connection> {
+        let wire = self.wire.open()?;
+        let (stage, certificate) = match self.tls {
+            None => (Stage::Open(wire), Certificate::default()),
+            Some(tls) => {
+                let accept = Box::new(tls.acceptor().accept(wire));
+                let expected = tls.expected();
+                (Stage::Handshake(accept, tls), expected)
+            }
+        };
+        Ok(Connection {
+            stage,
+            certificate,
+            opening: Some(Opening {
+                missing: PREFACE,
+                limit: Box::pin(tokio::time::sleep(HANDSHAKE)),
+                stop: Box::pin(self.stop.cancelled_owned()),
+            }),
+            _held: self.held,
+        })
+    }
+}
+
 /// An accepted connection. Reading from it fails if its preface does not come in time.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -189,8 +221,7 @@ pub(super) struct Connection {
     certificate: Certificate,
     /// Until its preface has come.
     opening: Option<Opening>,
-    _place: OwnedSemaphorePermit,
-    _own: Option<Place>,
+    _held: Held,
 }
 
 enum Stage {
@@ -336,7 +367,6 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::time::Instant;
-    use tokio_stream::StreamExt;
 
     use super::*;
 
@@ -351,7 +381,7 @@ mod tests {
         };
         let mut connections = Connections::new(socket, None, limits, stop.clone());
         let client = TcpStream::connect(address).await.unwrap();
-        (client, connections.next().await.unwrap().unwrap())
+        (client, connections.accept().await.open().unwrap())
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ mod example;
 mod file;
 mod followed;
 mod jwks;
+mod lanes;
 mod listener;
 mod open;
 mod rotating;
@@ -44,6 +45,7 @@ use crate::policy;
 use crate::telemetry::{self, Metrics, Telemetry};
 use followed::{Followed, Following, activity_share, limits};
 use jwks::Jwks;
+use lanes::Lanes;
 use listener::{Connections, Limits};
 use socket::Socket;
 use sweeper::Sweeper;
@@ -91,6 +93,8 @@ pub enum Error {
     },
     #[error(transparent)]
     File(#[from] FileError),
+    #[error("no thread can be started: {0}")]
+    Threads(#[source] std::io::Error),
     #[error("the transport failed: {0}")]
     Transport(#[from] tonic::transport::Error),
     #[error(transparent)]
@@ -251,8 +255,8 @@ impl Server {
             &self.writes,
             &stop,
         );
-        let serving = router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-        let mut serving = tokio::spawn(serving);
+        let lanes = Lanes::start(&router, &stop).map_err(Error::Threads)?;
+        let mut serving = tokio::spawn(lanes.serve(incoming, stop.clone()));
         let health = &self.services.health;
         health.ready();
         let watch = Watch {

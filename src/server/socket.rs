@@ -8,12 +8,11 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 use crate::config::Listen;
 
@@ -64,23 +63,39 @@ impl Socket {
     }
 
     /// The next connection, and from where it comes; `None`: from this machine, by a Unix socket.
-    pub(super) fn poll_accept(
-        &self,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<(BoxedWire, Option<IpAddr>)>> {
+    pub(super) async fn accept(&self) -> io::Result<(RawWire, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, peer) = ready!(listener.poll_accept(context))?;
+                let (stream, peer) = listener.accept().await?;
                 // It fails only for a connection that is gone again, which reading from it tells.
                 let _ = stream.set_nodelay(true);
-                Poll::Ready(Ok((Box::pin(stream), Some(peer.ip()))))
+                Ok((RawWire::Tcp(stream.into_std()?), Some(peer.ip())))
             }
             #[cfg(unix)]
             Self::Unix { listener, .. } => {
-                let (stream, _) = ready!(listener.poll_accept(context))?;
-                Poll::Ready(Ok((Box::pin(stream), None)))
+                let (stream, _) = listener.accept().await?;
+                Ok((RawWire::Unix(stream.into_std()?), None))
             }
         }
+    }
+}
+
+/// A connection that belongs to no runtime: it does not block.
+#[derive(Debug)]
+pub(super) enum RawWire {
+    Tcp(std::net::TcpStream),
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl RawWire {
+    /// Makes it one of the runtime in which this is called.
+    pub(super) fn open(self) -> io::Result<BoxedWire> {
+        Ok(match self {
+            Self::Tcp(stream) => Box::pin(TcpStream::from_std(stream)?),
+            #[cfg(unix)]
+            Self::Unix(stream) => Box::pin(UnixStream::from_std(stream)?),
+        })
     }
 }
 

@@ -48,10 +48,6 @@ impl Activity {
         self.last_inbound.map(|at| at.plus(SERVICE_WINDOW))
     }
 
-    pub fn window_is_open(&self, at: Timestamp) -> bool {
-        self.window_end().is_some_and(|end| at < end)
-    }
-
     /// What of it was there at an instant. Of messages of the person only the last is known, so that a
     /// window that was open before a later one is taken for closed. Where there may be more sends than
     /// are known, all of them count: nobody can tell which others there were.
@@ -89,17 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_open_for_24_hours_from_the_last_message() {
+    fn a_window_ends_24_hours_after_the_last_message() {
         let activity = Activity {
             last_inbound: Some(second(10)),
             ..Activity::default()
         };
         let end = second(10).plus(SERVICE_WINDOW);
         assert_eq!(activity.window_end(), Some(end));
-        assert!(activity.window_is_open(second(10)));
-        assert!(activity.window_is_open(Timestamp::from_micros(end.as_micros() - 1)));
-        assert!(!activity.window_is_open(end));
-        assert!(!Activity::default().window_is_open(second(10)));
+        assert_eq!(Activity::default().window_end(), None);
     }
 
     #[test]

@@ -32,8 +32,8 @@ impl<'a> Case<'a> {
         if let Some(grant) = pending {
             return permitted(Some(grant.mark.event_id), self.judge(grant).holds_until);
         }
-        if self.activity.window_is_open(self.at) {
-            return permitted(None, self.activity.window_end());
+        if self.window_is_open() {
+            return permitted(None, self.window_end());
         }
         let asking = self.requirements(None)?.asking;
         let asks = self.asks();

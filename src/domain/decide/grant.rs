@@ -57,7 +57,7 @@ impl<'a> Case<'a> {
             MessageClass::Utility | MessageClass::Authentication => {
                 self.question.purpose.consent_required
             }
-            MessageClass::Service => !self.activity.window_is_open(self.at),
+            MessageClass::Service => !self.window_is_open(),
             MessageClass::ConsentRequest | MessageClass::OptOutConfirmation => false,
         }
     }
@@ -78,7 +78,7 @@ impl<'a> Case<'a> {
         }
         if !self.needs_grant() {
             let (reason, until) = match service {
-                true => (Reason::ServiceWindowOpen, self.activity.window_end()),
+                true => (Reason::ServiceWindowOpen, self.window_end()),
                 false => (Reason::ConsentNotRequired, None),
             };
             return Some(Carrier {
@@ -155,7 +155,7 @@ impl<'a> Case<'a> {
     }
 
     pub(super) fn step_9_service_window(&self, failing: &mut Failing) {
-        if self.question.class == MessageClass::Service && !self.activity.window_is_open(self.at) {
+        if self.question.class == MessageClass::Service && !self.window_is_open() {
             failing.push(Reason::ServiceWindowClosed, None);
         }
     }

@@ -179,6 +179,25 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
+    /// The message or call that the service window rests on. An erasure takes with it what was written before, also
+    /// where that is still remembered, or is reported late.
+    fn last_inbound(&self) -> Option<Timestamp> {
+        let counts = |inbound: &Timestamp| {
+            let mut erased = self.facts.erased.iter();
+            erased.all(|mark| *inbound > mark.at)
+        };
+        self.activity.last_inbound.filter(counts)
+    }
+
+    /// Where the service window ends or ended.
+    fn window_end(&self) -> Option<Timestamp> {
+        self.last_inbound().and(self.activity.window_end())
+    }
+
+    fn window_is_open(&self) -> bool {
+        self.window_end().is_some_and(|end| self.at < end)
+    }
+
     fn judged(&self) -> Judgement {
         let mut failing = Failing::default();
         self.step_1_sender_held(&mut failing);

@@ -148,9 +148,9 @@ impl<'a> Case<'a> {
     /// since, or by the very message that named the other address: a window is known to the second,
     /// and a doubt counts to the end of its second.
     pub(super) fn doubts(&self) -> impl Iterator<Item = &'a Mark> + use<'a> {
-        let opened = self.activity.last_inbound.filter(|_| {
-            self.question.class == MessageClass::Service && self.activity.window_is_open(self.at)
-        });
+        let opened = self
+            .last_inbound()
+            .filter(|_| self.question.class == MessageClass::Service && self.window_is_open());
         let facts = self.facts;
         let answers = opened.is_some_and(|inbound| {
             let named = inbound.end_of_second();
@@ -232,11 +232,8 @@ impl<'a> Case<'a> {
     /// Whether a SERVICE message answers what the person wrote after `mark`.
     fn is_reopened_after(&self, mark: &Mark) -> bool {
         self.question.class == MessageClass::Service
-            && self.activity.window_is_open(self.at)
-            && self
-                .activity
-                .last_inbound
-                .is_some_and(|inbound| inbound > mark.at)
+            && self.window_is_open()
+            && self.last_inbound().is_some_and(|inbound| inbound > mark.at)
     }
 
     fn covers_sender(&self, restricted: Option<&SenderId>) -> bool {

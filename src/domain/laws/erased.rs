@@ -142,6 +142,21 @@ proptest! {
     }
 
     #[test]
+    fn a_message_from_before_an_erasure_counts_for_nothing_once_the_person_consents_anew(
+        case in case(), act in erasure(), before in 0..9_u64, class in 0..MessageClass::ALL.len(),
+        more in prop::collection::vec(event_of(given(genuine_terms())), 0..3),
+    ) {
+        let erased = erased(&case, act, TimeSource::Gate);
+        let erasure = erased.events.last().unwrap().effective_at();
+        let mut after = and_later(&erased, more);
+        after.class = MessageClass::ALL[class];
+        after.at = erasure.plus(Duration::from_hours(2));
+        let forgotten = after.verdict();
+        after.inbound = Some(Timestamp::from_micros(erasure.as_micros() - i64::try_from(before).unwrap()));
+        prop_assert_eq!(after.verdict(), forgotten);
+    }
+
+    #[test]
     fn an_erased_person_reads_as_never_seen_but_for_what_restricts(case in case(), act in erasure()) {
         let after = erased(&case, act, TimeSource::Gate);
         let facts = Facts::fold(&after.events);

@@ -233,6 +233,12 @@ pub async fn a_window_from_before_an_erasure_is_closed_and_a_later_message_opens
     assert_eq!(denied.decision(), Decision::Deny);
     assert_eq!(denied.reasons().next(), Some(Reason::NoConsent));
 
+    // Nor once the person consents anew, though SERVICE would need nothing else now.
+    server.advance(MINUTE * 6);
+    server.gives(&person, &["support"]).await;
+    let denied = server.try_check(support()).await.unwrap();
+    assert_eq!(verdict_of(&denied), deny(&[Reason::ServiceWindowClosed]));
+
     server.advance(MINUTE);
     server.hears(&person, "hello again").await;
     let allowed = server.try_check(support()).await.unwrap();

@@ -13,15 +13,12 @@ impl<'a> Teller<'a> {
         if self.case.question.class != MessageClass::Service {
             return Told::not_applicable("Only a SERVICE message depends on it.");
         }
-        let activity = self.case.activity;
-        let told = match (activity.last_inbound, activity.window_end()) {
-            (Some(inbound), Some(end)) if activity.window_is_open(self.case.at) => {
-                Told::passed(format!(
-                    "The person wrote to or called this sender on {}; the window is open until {}.",
-                    words::at(inbound),
-                    words::until(end)
-                ))
-            }
+        let told = match (self.case.last_inbound(), self.case.window_end()) {
+            (Some(inbound), Some(end)) if self.case.window_is_open() => Told::passed(format!(
+                "The person wrote to or called this sender on {}; the window is open until {}.",
+                words::at(inbound),
+                words::until(end)
+            )),
             (Some(inbound), Some(end)) => Told::failed(
                 format!(
                     "The person last wrote to or called this sender on {}; the window closed on {}.",
@@ -61,8 +58,8 @@ impl<'a> Teller<'a> {
             return Told::passed(format!("{} {said}", words::consent(grant)))
                 .on(grant.mark.event_id);
         }
-        if let Some(inbound) = self.case.activity.last_inbound
-            && self.case.activity.window_is_open(self.case.at)
+        if let Some(inbound) = self.case.last_inbound()
+            && self.case.window_is_open()
         {
             return Told::passed(format!(
                 "The person wrote to or called this sender on {} and may be asked in reply.",

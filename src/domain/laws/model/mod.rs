@@ -279,7 +279,7 @@ impl<'a> Now<'a> {
             let reopened = stop.scope == Scope::Everything
                 && case.class == MessageClass::Service
                 && self.window_is_open()
-                && case.inbound.is_some_and(|inbound| inbound > stop.time.at);
+                && self.written().is_some_and(|inbound| inbound > stop.time.at);
             scope_covers(&stop.scope, self.purpose, case.class)
                 && sender_covers(stop.sender.as_ref(), case.sender.as_ref())
                 && !reopened
@@ -288,10 +288,15 @@ impl<'a> Now<'a> {
         covering.collect()
     }
 
+    /// When the person last wrote. Windows go with what was erased.
+    fn written(&self) -> Option<Timestamp> {
+        let erased = self.history.erasures.iter().map(|time| time.at).max();
+        self.case.inbound.filter(|written| Some(*written) > erased)
+    }
+
     fn window_is_open(&self) -> bool {
         let ends = self
-            .case
-            .inbound
+            .written()
             .map(|last| last.plus(Duration::from_hours(24)));
         ends.is_some_and(|end| self.at < end)
     }
@@ -350,7 +355,7 @@ impl<'a> Now<'a> {
         let [conflicting, mismatched] = self.all_doubts();
         let answers = self.case.class == MessageClass::Service
             && self.window_is_open()
-            && self.case.inbound.is_some_and(|inbound| {
+            && self.written().is_some_and(|inbound| {
                 let of_its_second = inbound.end_of_second();
                 conflicting.iter().all(|time| of_its_second >= time.at)
                     && mismatched.iter().all(|time| inbound > time.at)
@@ -404,7 +409,7 @@ impl<'a> Now<'a> {
         let answers = |time: &Time| {
             self.case.class == MessageClass::Service
                 && self.window_is_open()
-                && self.case.inbound.is_some_and(|inbound| inbound > time.at)
+                && self.written().is_some_and(|inbound| inbound > time.at)
         };
         let erasures = self.history.erasures.iter().copied();
         erasures.filter(|time| !answers(time)).collect()

@@ -174,6 +174,16 @@ pub enum Act {
     Repeat {
         of: usize,
     },
+    /// EraseSubject.
+    Erase,
+    /// The server ends and starts again, with one more key than before or with the same.
+    Restart {
+        longer: bool,
+    },
+    /// The rotation of the keys goes on by so many steps; where none is under way, one begins.
+    Rotate {
+        steps: usize,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -187,6 +197,8 @@ pub struct Give {
     /// Where the person is said to live; empty: nothing is said.
     pub lives_in: &'static str,
     pub whatsapp_named: bool,
+    /// Whether what was said comes with it.
+    pub proven: bool,
     /// Whose idempotency key it has.
     pub key: usize,
 }
@@ -226,4 +238,6 @@ pub struct Question {
     pub purpose: &'static str,
     pub class: Option<MessageClass>,
     pub sender: &'static str,
+    /// Whether it is asked why, too.
+    pub is_explained: bool,
 }

@@ -22,6 +22,12 @@ const DAY: u64 = 24 * HOUR;
 /// one kind one is the later.
 const TICK: Duration = Duration::from_millis(1_037);
 
+/// The ids of commands that come on top of the others, and what their dice begin with.
+const FIRST_ERASED: usize = 100;
+const FIRST_ROTATED: usize = 200;
+const ERASED: u64 = 0x0e7a_5ed0_0000_0001;
+const ROTATED: u64 = 0x0f07_a7ed_0000_0001;
+
 /// splitmix64, by Sebastiano Vigna (public domain).
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
@@ -61,7 +67,7 @@ pub struct Case {
     pub cast: Vec<usize>,
     pub commands: Vec<Command>,
     seed: u64,
-    business: usize,
+    pub business: usize,
     purposes: Vec<&'static str>,
 }
 
@@ -94,7 +100,80 @@ impl Case {
             let command = case.command(&mut dice, id);
             case.commands.push(command);
         }
+        case.with_erasures();
+        case.with_rotations();
         case
+    }
+
+    /// In one of three cases somebody is erased, and does something afterwards. These commands have dice of their own,
+    /// so that all others are as they would be without them.
+    fn with_erasures(&mut self) {
+        let mut dice = Dice::of(self.seed ^ ERASED);
+        if !dice.one_in(3) {
+            return;
+        }
+        for number in 0..dice.pick(&[1, 1, 2]) {
+            let index = dice.below(self.commands.len() + 1);
+            let id = FIRST_ERASED + 10 * number;
+            let erase = Command {
+                act: Act::Erase,
+                ..self.command(&mut dice, id)
+            };
+            let mut after = self.command(&mut dice, id + 1);
+            after.act = match dice.below(5) {
+                0 | 1 => Act::Give(self.give(&mut dice, id + 1)),
+                2 => Act::Hear {
+                    sender: "1001",
+                    what: Heard::Text("hello there"),
+                    also: None,
+                },
+                3 => Act::Repeat { of: id },
+                _ => after.act,
+            };
+            if !dice.one_in(3) {
+                after.to = erase.to;
+            }
+            let between = dice.below(self.commands.len() + 1 - index);
+            self.commands.insert(index + between, after);
+            if dice.one_in(2) {
+                let mut before = erase.clone();
+                before.id = id + 2;
+                before.act = Act::Hear {
+                    sender: "1001",
+                    what: Heard::Text("hello there"),
+                    also: None,
+                };
+                self.commands.insert(index, before);
+                self.commands.insert(index + 1, erase);
+            } else {
+                self.commands.insert(index, erase);
+            }
+        }
+    }
+
+    /// In one of eight cases the server ends in the middle, mostly with a new key that a rotation brings into use, step by
+    /// step, while the other commands come.
+    fn with_rotations(&mut self) {
+        let mut dice = Dice::of(self.seed ^ ROTATED);
+        if !dice.one_in(8) {
+            return;
+        }
+        let mut index = dice.below(self.commands.len() / 2 + 1);
+        let mut acts = vec![Act::Restart {
+            longer: !dice.one_in(4),
+        }];
+        for _ in 0..dice.pick(&[1, 1, 2]) {
+            let steps = dice.pick(&[1, 20, 40, 64, 100, 150, 200, usize::MAX]);
+            acts.push(Act::Rotate { steps });
+        }
+        for (number, act) in acts.into_iter().enumerate() {
+            let command = Command {
+                act,
+                ..self.command(&mut dice, FIRST_ROTATED + number)
+            };
+            self.commands.insert(index, command);
+            index += 1 + dice.below(self.commands.len() - index);
+        }
     }
 
     /// The same without one of its commands.
@@ -108,7 +187,11 @@ impl Case {
     pub fn questions(&self, id: usize) -> Vec<Question> {
         let id = u64::try_from(id).unwrap();
         let mut dice = Dice::of(self.seed ^ id.wrapping_mul(0x1234_5678_9abc_def1));
-        (0..3).map(|_| self.question(&mut dice)).collect()
+        let number = |number| Question {
+            is_explained: number == 0 && id.is_multiple_of(4),
+            ..self.question(&mut dice)
+        };
+        (0..3).map(number).collect()
     }
 
     fn question(&self, dice: &mut Dice) -> Question {
@@ -139,6 +222,7 @@ impl Case {
             purpose,
             class,
             sender,
+            is_explained: false,
         }
     }
 
@@ -323,6 +407,8 @@ impl Case {
                 false => "",
             },
             whatsapp_named: !dice.one_in(5),
+            // No throw of its own: what else happens stays as it was.
+            proven: id.is_multiple_of(3),
             key: match dice.one_in(15) {
                 true => id / 2,
                 false => id,

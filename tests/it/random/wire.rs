@@ -1,6 +1,7 @@
 //! The commands as requests, and the way to the server.
 
 use consentgate::domain::time::Timestamp;
+use consentgate::grpc::proto::ledger_service_client::LedgerServiceClient;
 use consentgate::grpc::proto::recipient::Address as Written;
 use consentgate::grpc::proto::*;
 use tonic::Status;
@@ -8,7 +9,7 @@ use tonic::Status;
 use super::acts::{ADDRESSES, Act, BUSINESSES, By, Command, Give, Heard, Scope, Told};
 use super::model::law::{DAY, SECOND};
 use super::model::time::moment;
-use crate::consents::acts::{keys, wire};
+use crate::consents::acts::{self, keys, wire};
 use crate::harness::TestServer;
 
 /// A request as it was sent, to be sent once more.
@@ -23,6 +24,7 @@ pub enum Sent {
     Inbound(ReportInboundRequest),
     Send(ReportSendRequest),
     Failures(Vec<ReportDeliveryRequest>),
+    Erase(EraseSubjectRequest),
 }
 
 /// What of an answer the cases look at.
@@ -31,6 +33,8 @@ pub struct Reply {
     /// Empty: nothing was recorded.
     pub event_id: String,
     pub action: Option<InboundAction>,
+    /// Of an erasure: until when proof is kept, in microseconds.
+    pub kept_until: Option<i64>,
 }
 
 impl Reply {
@@ -38,6 +42,7 @@ impl Reply {
         Self {
             event_id,
             action: None,
+            kept_until: None,
         }
     }
 }
@@ -64,7 +69,7 @@ impl Sent {
                 let answer = server.try_inbound(request).await?;
                 Reply {
                     action: Some(answer.action()),
-                    event_id: answer.event_id,
+                    ..Reply::of(answer.event_id)
                 }
             }
             Self::Send(request) => Reply::of(server.try_send(request).await?.event_id),
@@ -75,6 +80,15 @@ impl Sent {
                     first.get_or_insert(answer.event_id);
                 }
                 Reply::of(first.unwrap_or_default())
+            }
+            Self::Erase(request) => {
+                let mut client = LedgerServiceClient::new(server.channel());
+                let answer = client.erase_subject(request).await?.into_inner();
+                let until = answer.scheduled_for;
+                Reply {
+                    kept_until: until.map(|at| acts::time(Some(at)).as_micros()),
+                    ..Reply::of(answer.event_id)
+                }
             }
         };
         Ok(reply)
@@ -198,7 +212,22 @@ pub fn request(
         Act::Hear { .. } | Act::Move { .. } | Act::Send { .. } | Act::Fail { .. } => {
             return report(command, slot, now);
         }
-        Act::ConfirmOptOut { .. } | Act::Repeat { .. } => return None,
+        Act::Erase => erasure(command, slot),
+        Act::ConfirmOptOut { .. }
+        | Act::Repeat { .. }
+        | Act::Restart { .. }
+        | Act::Rotate { .. } => return None,
+    })
+}
+
+fn erasure(command: &Command, slot: u64) -> Sent {
+    Sent::Erase(EraseSubjectRequest {
+        business_id: BUSINESSES[command.business].to_owned(),
+        recipient: Some(recipient(command.to, slot, command.id % 2 == 1)),
+        basis: ErasureBasis::SubjectRequest.into(),
+        reason: "a letter".into(),
+        actor: "the desk".into(),
+        idempotency_key: format!("key-{slot}-{}", command.id),
     })
 }
 
@@ -333,6 +362,7 @@ fn gives(record: RecordConsentRequest, give: &Give, now: i64) -> RecordConsentRe
             ..Declarations::default()
         }),
         jurisdiction: give.lives_in.into(),
+        evidence: proof().filter(|_| give.proven),
         import_batch_id: match give.import {
             true => "batch".into(),
             false => String::new(),

@@ -108,7 +108,8 @@ impl World {
                 world: self,
             };
             let consents = then.consents();
-            let stops: Vec<When> = then.stops_by_class().map(|stop| stop.when).collect();
+            let stops = then.stops_by_class().map(|stop| stop.when);
+            let stops: Vec<When> = stops.chain(story.erasures.iter().copied()).collect();
             consents.contains(consent)
                 && !consent.is_confirmed
                 && (purposes.is_empty() || purposes.contains(&consent.purpose))
@@ -483,7 +484,7 @@ impl<'a> Now<'a> {
     }
 
     fn last_written(&self) -> Option<i64> {
-        let written = self.story.written.iter();
+        let written = self.story.messages();
         let here = written.filter(|(sender, _)| !sender.is_empty() && *sender == self.asked.sender);
         here.map(|(_, at)| *at).max()
     }
@@ -509,6 +510,16 @@ impl<'a> Now<'a> {
         }
     }
 
+    /// "Every check is denied from now on until the person consents anew; SERVICE also until the person writes again."
+    fn erased(&self) -> Vec<When> {
+        let answers = self.asked.class == MessageClass::Service && self.window_is_open();
+        let written = self.last_written().filter(|_| answers);
+        let erasures = self.story.erasures.iter().copied();
+        erasures
+            .filter(|erasure| written.is_none_or(|written| written <= erasure.at))
+            .collect()
+    }
+
     /// All that a consent must come after.
     fn ended(&self) -> Vec<When> {
         let voiding = self.bars().filter(|bar| {
@@ -525,6 +536,7 @@ impl<'a> Now<'a> {
             .filter(|found| is_of_reassigned(found));
         let stops = self.stops().map(|stop| stop.when);
         stops
+            .chain(self.erased())
             .chain(voiding.map(|bar| bar.when))
             .chain(reassigned.map(|found| found.when))
             .chain(self.doubts())

@@ -26,6 +26,8 @@ pub struct Law {
     pub asks: usize,
     pub days_between_asks: i64,
     pub asking_is_commercial: bool,
+    /// For how many days after its end a consent is to be provable.
+    pub proof_days: i64,
     /// How many hours its clocks are ahead of UTC. None of these places changes its clocks.
     ahead: i64,
 }
@@ -44,6 +46,7 @@ const STRICT: Law = Law {
     asks: 2,
     days_between_asks: 366,
     asking_is_commercial: true,
+    proof_days: 1_827,
     ahead: 0,
 };
 
@@ -68,6 +71,7 @@ const SOUTH_AFRICA: Law = Law {
     asks: 1,
     days_between_asks: 0,
     asking_is_commercial: false,
+    proof_days: 1_096,
     ahead: 2,
     ..STRICT
 };
@@ -78,6 +82,7 @@ const EMIRATES: Law = Law {
     caps: &[(1, 1), (2, 7)],
     registries: &[("ae-dncr", 1)],
     asking_is_commercial: false,
+    proof_days: 731,
     ahead: 4,
     ..STRICT
 };
@@ -89,6 +94,7 @@ const CANADA: Law = Law {
     valid_days: None,
     implied_days: &[(ImpliedBasis::Purchase, 730), (ImpliedBasis::Inquiry, 181)],
     hours: [(8, 21), (8, 21), (8, 21)],
+    proof_days: 1_096,
     ahead: -6,
     ..STRICT
 };

@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod law;
 mod links;
+mod proof;
 pub mod purpose;
 pub mod story;
 pub mod time;

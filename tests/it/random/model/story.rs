@@ -18,6 +18,8 @@ pub struct Consent {
     pub is_confirmed: bool,
     pub country: &'static str,
     pub whatsapp_named: bool,
+    /// Whether something proves it that an erasure might have to leave.
+    pub is_proven: bool,
     /// The person of the linked address at which it was given.
     pub via: Option<usize>,
 }
@@ -123,6 +125,7 @@ pub struct Story {
     pub partings: Vec<(usize, When)>,
     /// When the person left this address.
     pub left: Vec<When>,
+    pub erasures: Vec<When>,
     pub failures: Vec<(&'static str, When)>,
     pub answers: Vec<i64>,
     /// Which sender was written to.
@@ -163,7 +166,7 @@ impl Story {
         !self.conflicts().is_empty() || !self.changed_keys().is_empty()
     }
 
-    /// Given since the last person left; if given at a linked address, since the two were last parted, and while they
+    /// Given since the last person left, and since the last erasure; if given at a linked address, since the two were last parted, and while they
     /// are linked and nothing is in doubt.
     pub fn is_of_whoever_is_here(&self, consent: &Consent) -> bool {
         self.counts(consent, 300 * SECOND)
@@ -175,7 +178,32 @@ impl Story {
             let mut parted = self.partings.iter().filter(|(who, _)| *who == other);
             self.is_linked(other) && parted.all(|(_, when)| after(when)) && !self.is_doubtful()
         });
-        self.left.iter().all(after) && by_link
+        self.left.iter().all(after) && self.is_left_by_erasures(consent) && by_link
+    }
+
+    /// "What was consented to up to it is dropped, in whichever order the two arrive."
+    fn is_left_by_erasures(&self, consent: &Consent) -> bool {
+        let mut erasures = self.erasures.iter();
+        erasures.all(|erasure| consent.when.at > erasure.at)
+    }
+
+    /// Whether anybody has ever heard of this person: "whoever only wrote, or was only written to, was seen".
+    pub fn is_seen(&self) -> bool {
+        let wrote = self.written.iter().any(|(sender, _)| !sender.is_empty());
+        self.is_known || wrote || !self.sends.is_empty()
+    }
+
+    /// "Number, evidence, labels, actors, service windows" go, "how often the person was asked and written to" stays.
+    pub fn erase(&mut self, when: When) {
+        self.erasures.push(when);
+    }
+
+    /// What counts of the messages to senders: windows from before an erasure are gone.
+    pub fn messages(&self) -> impl Iterator<Item = &(&'static str, i64)> {
+        let erased = self.erasures.iter().map(|erasure| erasure.at).max();
+        self.written
+            .iter()
+            .filter(move |(_, at)| Some(*at) > erased)
     }
 
     pub fn listings(&self) -> impl Iterator<Item = &LookUp> {
@@ -198,6 +226,7 @@ impl Story {
         self.is_known = true;
         add(&mut self.stops, &from.stops);
         add(&mut self.asks, &from.asks);
+        add(&mut self.erasures, &from.erasures);
         let standing = from.bars.iter().filter(|bar| {
             let mut lifts = from.lifts.iter();
             !lifts.any(|lift| bar.is_lifted_by_more_than(lift, DAY))

@@ -74,7 +74,17 @@ impl World {
             Act::Hear { .. } | Act::Move { .. } | Act::Send { .. } | Act::Fail { .. } => {
                 self.reported(command, *now);
             }
-            Act::Repeat { .. } | Act::ConfirmOptOut { .. } => {}
+            Act::Erase => {
+                let when = When {
+                    at: *now,
+                    clock: Clock::Ours,
+                };
+                self.for_all(to, |story| story.erase(when));
+            }
+            Act::Repeat { .. }
+            | Act::ConfirmOptOut { .. }
+            | Act::Restart { .. }
+            | Act::Rotate { .. } => {}
         }
     }
 
@@ -392,6 +402,7 @@ impl World {
                     import: false,
                     lives_in: "",
                     whatsapp_named: false,
+                    proven: true,
                     key: command.id,
                 };
                 if !law::of(to.country).names_whatsapp {
@@ -464,6 +475,7 @@ fn consents(give: &Give, to: &Address, when: When, now: i64) -> Vec<Consent> {
             stated => stated,
         },
         whatsapp_named: give.whatsapp_named,
+        is_proven: give.proven,
         via: None,
     };
     give.purposes.iter().map(one).collect()

@@ -15,40 +15,38 @@ use crate::stats::{Compared, median};
 
 const PER_CALL: u64 = 1_000;
 
+/// People whose facts a processor's own caches can nearly hold: what more of them are compared with.
+const FEW: u64 = 10_000;
+
 pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
     let mut part = Part::default();
     let (mut warm, mut cold, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
     let mut filled = 0;
-    let mut people = 10_000;
+    let mut people = FEW;
     while people <= bench.people {
         fill::people(&bench.gates, filled, people).await?;
         filled = people;
-        let (rates, each) = warmed(bench, people).await?;
+        let warmed = warmed(bench, people).await?;
         #[expect(clippy::cast_precision_loss, reason = "at most ten million")]
         let x = people as f64;
-        let rate = median(&rates).ok_or_else(|| anyhow::anyhow!("no round was measured"))?;
-        warm.push((x, rate, rates));
-        bytes.push((x, each));
+        warm.push((x, warmed.many, warmed.turns));
+        bytes.push((x, warmed.each));
         cold.push((x, cold::batches(bench, people).await?));
         people *= 10;
     }
-    let (Some(first), Some(last)) = (warm.first(), warm.last()) else {
-        return Ok(part);
-    };
-    let rounds: Vec<(f64, f64)> = last
-        .2
-        .iter()
-        .copied()
-        .zip(first.2.iter().copied())
-        .collect();
-    part.rows.push(Row {
-        what: format!("warm `CheckConsent` among {} people", last.0),
-        reference: "the same among 10,000".into(),
-        target: Some(Target::AtLeast(0.95)),
-        compared: Compared::of(&rounds).ok_or_else(|| anyhow::anyhow!("no round was measured"))?,
-        unit: "calls/s".into(),
-        how: "another person each call; server on one core, client on the other".into(),
-    });
+    for (people, _, turns) in warm.iter().filter(|(people, _, _)| *people >= 1e6) {
+        part.rows.push(Row {
+            what: format!("warm `CheckConsent` among {people} people"),
+            reference: "the same among 10,000".into(),
+            target: Some(Target::AtLeast(0.95)),
+            compared: Compared::of(turns)
+                .ok_or_else(|| anyhow::anyhow!("no round was measured"))?,
+            unit: "calls/s".into(),
+            how: "another person each call, in turn with the same service asked about 10,000 of \
+                  them; server on one core, client on the other"
+                .into(),
+        });
+    }
     for (people, each) in bytes.iter().filter(|(people, _)| *people >= 1e6) {
         part.rows.push(Row {
             what: format!("memory of a cached person with one purpose, {people} of them"),
@@ -85,8 +83,17 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
     Ok(part)
 }
 
-/// Calls a second among so many people whose facts are all in memory, and what each of them takes there.
-async fn warmed(bench: &Bench, people: u64) -> anyhow::Result<(Vec<f64>, f64)> {
+/// What was measured with the facts of so many people in memory.
+struct Warmed {
+    /// Calls a second among all of them.
+    many: f64,
+    /// Calls a second among all of them and among the first few of them, in turn.
+    turns: Vec<(f64, f64)>,
+    /// Bytes that each of them takes.
+    each: f64,
+}
+
+async fn warmed(bench: &Bench, people: u64) -> anyhow::Result<Warmed> {
     let gate = bench
         .gates
         .start(Cores::First, &["--cache-size", "16GiB"])
@@ -98,12 +105,15 @@ async fn warmed(bench: &Bench, people: u64) -> anyhow::Result<(Vec<f64>, f64)> {
     let after = gate.resident_bytes()?;
     #[expect(clippy::cast_precision_loss, reason = "bytes of a process")]
     let each = after.saturating_sub(before) as f64 / (people - PER_CALL) as f64;
-    let mut rates = Vec::new();
+    let mut turns = Vec::new();
     for _ in 0..bench.rounds {
-        rates.push(rate(bench, &gate, people).await?);
+        let many = rate(bench, &gate, people).await?;
+        turns.push((many, rate(bench, &gate, FEW).await?));
     }
     gate.stop()?;
-    Ok((rates, each))
+    let rates: Vec<f64> = turns.iter().map(|(many, _)| *many).collect();
+    let many = median(&rates).ok_or_else(|| anyhow::anyhow!("no round was measured"))?;
+    Ok(Warmed { many, turns, each })
 }
 
 async fn all(

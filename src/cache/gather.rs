@@ -220,7 +220,7 @@ async fn read(
     ledger: &dyn Ledger,
     subjects: &[SubjectRef],
 ) -> Result<Vec<Arc<Entry>>, ledger::Error> {
-    let epoch = ledger.followed().current();
+    let epoch = ledger.followed().generation();
     let loaded = ledger.facts(subjects).await?;
     let entries = loaded.into_iter().zip(subjects);
     Ok(entries

@@ -286,7 +286,7 @@ mod tests {
             facts: Facts::default(),
             partition: Partition(1),
             as_of: Offset(number),
-            epoch: Epoch::ONLY,
+            epoch: Epoch::ONLY.generation(),
         })
     }
 

@@ -36,8 +36,8 @@ use crate::domain::facts::{Facts, chunk};
 use crate::domain::id::SubjectId;
 use crate::ledger::following::{Changes, Offsets};
 use crate::ledger::{
-    self, Epoch, History, Ledger, Loaded, Offset, Partition, Position, SYSTEM, SubjectRef,
-    Timeline, Version,
+    self, Epoch, Generation, History, Ledger, Loaded, Offset, Partition, Position, SYSTEM,
+    SubjectRef, Timeline, Version,
 };
 use crate::telemetry::{CacheFill, Metrics, Shed};
 use crate::weakened::{Step, leaves_out};
@@ -66,11 +66,11 @@ pub struct Entry {
     /// The facts hold every event of the partition up to here.
     pub as_of: Offset,
     /// The history of the ledger that they are of.
-    pub epoch: Epoch,
+    pub epoch: Generation,
 }
 
 impl Entry {
-    fn from_loaded(loaded: Loaded, partition: Partition, epoch: Epoch) -> Self {
+    fn from_loaded(loaded: Loaded, partition: Partition, epoch: Generation) -> Self {
         let as_of = loaded.as_of;
         match loaded.subject {
             None => Self {
@@ -267,7 +267,7 @@ impl FactsCache {
         let entry = self
             .entries
             .get(&subject.key)
-            .filter(|entry| entry.epoch == self.history.current())
+            .filter(|entry| entry.epoch == self.history.generation())
             .filter(|entry| entry.as_of >= self.floor(subject.partition));
         match entry {
             Some(_) => self.metrics.cache_hit(),
@@ -338,10 +338,10 @@ impl FactsCache {
 
     /// C3: of the history that is followed, and no older than what was applied.
     fn is_current(&self, entry: &Entry) -> bool {
-        entry.epoch == self.history.current()
+        entry.epoch == self.history.generation()
             && (entry.as_of >= self.applied(entry.partition) || leaves_out(Step::AppliedOnLoad))
             // Both of one moment: offsets of two histories are not compared.
-            && entry.epoch == self.history.current()
+            && entry.epoch == self.history.generation()
     }
 
     /// Takes facts in unless something newer was applied or is there already.
@@ -471,10 +471,9 @@ impl FactsCache {
     /// Whether what memory holds of a subject is at least as fresh as this offset of its partition.
     pub fn covers(&self, subject: &SubjectRef, offset: Offset) -> bool {
         self.finished(subject.partition) >= offset
-            || self
-                .entries
-                .get(&subject.key)
-                .is_some_and(|entry| entry.epoch == self.history.current() && entry.as_of >= offset)
+            || self.entries.get(&subject.key).is_some_and(|entry| {
+                entry.epoch == self.history.generation() && entry.as_of >= offset
+            })
     }
 
     /// Facts that are looked at from now on hold every event of the partition up to here that concerns

@@ -290,7 +290,7 @@ impl Consents {
             facts: found.facts,
             partition: position.partition,
             as_of: position.offset,
-            epoch,
+            epoch: epoch.generation(),
         };
         self.0.cache.committed(&found.subject, position, entry);
     }

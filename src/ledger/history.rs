@@ -33,11 +33,21 @@ impl Epoch {
         Timeline(u32::try_from(self.0 & 0xffff_ffff).expect("it is masked"))
     }
 
+    /// The same in fewer bytes.
+    pub fn generation(self) -> Generation {
+        Generation(u32::try_from(self.0 >> 32).expect("it is shifted"))
+    }
+
     /// Whether the process knows which history it is in.
     pub fn is_known(self) -> bool {
         self.0 >> 32 != 0
     }
 }
+
+/// How many histories this process was in before an [`Epoch`], which it tells from all others: for what is held by the
+/// million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Generation(u32);
 
 /// An answer came from another history than the one that this instance follows.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -71,6 +81,10 @@ impl History {
 
     pub fn current(&self) -> Epoch {
         Epoch(self.0.load(Ordering::Acquire))
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.current().generation()
     }
 
     /// A new one begins, also if the database calls it by the same name.

@@ -37,7 +37,7 @@ use crate::keys::wrapping::FIRST;
 
 use together::Sorted;
 
-pub use history::{Epoch, History, Timeline};
+pub use history::{Epoch, Generation, History, Timeline};
 
 /// The partition that holds the catalogue and the policy.
 pub const SYSTEM: Partition = Partition(0);

@@ -207,7 +207,7 @@ impl Hammer {
                         facts,
                         partition: position.partition,
                         as_of: position.offset,
-                        epoch: self.ledger.followed().current(),
+                        epoch: self.ledger.followed().generation(),
                     };
                     self.memory.committed(person, position, entry);
                     self.versions[index].fetch_max(version.0, Ordering::SeqCst);
@@ -338,7 +338,7 @@ fn unchecked(loaded: consentgate::ledger::Loaded, person: &SubjectRef) -> Entry 
         facts: subject.map(|subject| subject.facts).unwrap_or_default(),
         partition: person.partition,
         as_of: Offset(0),
-        epoch: Epoch::ONLY,
+        epoch: Epoch::ONLY.generation(),
     }
 }
 

@@ -24,6 +24,12 @@ use crate::ledger::{self, Ledger, SubjectRef};
 
 /// How many statements are under way at a time.
 const AT_ONCE: usize = 4;
+/// So many subjects in the statement before mean that many ask, and what a statement costs beside its subjects is shared by
+/// more of them the fewer statements there are: the next one is sent when one is done, or so many subjects wait, or they
+/// have waited so long.
+const SEVERAL: usize = 8;
+const MANY: usize = 64;
+const LATE: Duration = Duration::from_millis(2);
 /// How many subjects one statement asks for at most.
 const MOST: usize = 512;
 /// How many subjects wait or are read at a time, over all calls; a single call may always want more.
@@ -55,8 +61,20 @@ struct Shared {
 struct State {
     waiting: VecDeque<Batch>,
     running: usize,
+    /// How many subjects the statement asked for that was sent last.
+    before: usize,
     /// Subjects that callers wait for.
     subjects: usize,
+}
+
+impl State {
+    fn may_send(&self) -> bool {
+        let Some(next) = self.waiting.front() else {
+            return false;
+        };
+        let due = || next.subjects.len() >= MANY || next.begun.elapsed() >= LATE;
+        self.running == 0 || (self.running < AT_ONCE && (self.before < SEVERAL || due()))
+    }
 }
 
 #[derive(Debug)]
@@ -105,15 +123,19 @@ impl Gatherer {
             return Ok(self.0.lane.run(read).await?);
         }
         let (places, mut progress) = self.join(subjects)?;
-        if let Some(patience) = self.0.patience {
-            let sent = progress.wait_for(|progress| !matches!(progress, Progress::Waiting));
-            if tokio::time::timeout(patience, sent).await.is_err() {
-                return Err(Error::Crowded);
-            }
+        let is_done = |progress: &Progress| matches!(progress, Progress::Done(_));
+        // Nobody is woken when the statement is sent: whoever has waited so long looks.
+        if let Some(patience) = self.0.patience
+            && tokio::time::timeout(patience, progress.wait_for(is_done))
+                .await
+                .is_err()
+            && matches!(*progress.borrow(), Progress::Waiting)
+        {
+            return Err(Error::Crowded);
         }
-        let done = progress.wait_for(|progress| matches!(progress, Progress::Done(_)));
+        let done = progress.wait_for(is_done).await;
         // No answer at all: whoever ran the statement is gone with its runtime.
-        let Ok(Progress::Done(answered)) = done.await.map(|progress| progress.clone()) else {
+        let Ok(Progress::Done(answered)) = done.map(|progress| progress.clone()) else {
             return Ok(read(ledger, subjects).await?);
         };
         match answered {
@@ -156,10 +178,11 @@ impl Gatherer {
         let batch = state.waiting.back_mut().expect("one was pushed");
         let places = subjects.iter().map(|subject| batch.add(subject)).collect();
         let progress = batch.progress.subscribe();
-        if state.running < AT_ONCE
+        if state.may_send()
             && let Some(batch) = state.waiting.pop_front()
         {
             state.running += 1;
+            state.before = batch.subjects.len();
             drop(state);
             tokio::spawn(run(self.clone(), batch));
         }
@@ -174,8 +197,9 @@ impl Gatherer {
         while next.as_ref().is_some_and(Batch::is_abandoned) {
             next = state.waiting.pop_front();
         }
-        if next.is_none() {
-            state.running -= 1;
+        match &next {
+            Some(batch) => state.before = batch.subjects.len(),
+            None => state.running -= 1,
         }
         next
     }
@@ -208,7 +232,10 @@ impl Batch {
 async fn run(gatherer: Gatherer, batch: Batch) {
     let mut next = Some(batch);
     while let Some(batch) = next {
-        batch.progress.send_replace(Progress::Sent);
+        batch.progress.send_if_modified(|progress| {
+            *progress = Progress::Sent;
+            false
+        });
         let read = read(gatherer.0.ledger.as_ref(), &batch.subjects).await;
         let done = Progress::Done(read.map(Arc::new).map_err(Arc::new));
         batch.progress.send_replace(done);

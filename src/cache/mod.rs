@@ -16,7 +16,7 @@
 //! - W2 to W6, waiting until a restriction holds everywhere: [`confirm`].
 //!
 //! Every insertion and removal is a comparison under the key's lock; nothing else writes to the map.
-//! Only the checking path reads from here: what is written is decided on what the ledger says. Where
+//! What is written may be decided on what lies here, but counts only on the ledger's word ([`FactsCache::remembered`]). Where
 //! a process is alone (SQLite) the lease has no end, and whoever commits applies it.
 
 pub mod activity;
@@ -262,13 +262,18 @@ impl FactsCache {
         }
     }
 
-    /// C2.
-    fn hit(&self, subject: &SubjectRef) -> Option<Arc<Entry>> {
-        let entry = self
-            .entries
+    /// What is in memory, however old: without a lease, and without a promise. For what is compared with
+    /// the ledger before it counts.
+    pub fn remembered(&self, subject: &SubjectRef) -> Option<Arc<Entry>> {
+        self.entries
             .get(&subject.key)
             .filter(|entry| entry.epoch == self.history.generation())
-            .filter(|entry| entry.as_of >= self.floor(subject.partition));
+            .filter(|entry| entry.as_of >= self.floor(subject.partition))
+    }
+
+    /// C2.
+    fn hit(&self, subject: &SubjectRef) -> Option<Arc<Entry>> {
+        let entry = self.remembered(subject);
         match entry {
             Some(_) => self.metrics.cache_hit(),
             None => self.metrics.cache_miss(),

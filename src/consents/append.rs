@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use super::idempotency::Key;
 use super::payload::Payload;
 use super::progress::Progress;
 use super::{Consents, Error, Recipient, new_id};
@@ -48,13 +49,6 @@ pub(super) struct Write<'a> {
     pub recipient: &'a Recipient,
     pub payload: Option<Payload>,
     pub key: Option<Key>,
-}
-
-/// An idempotency key with the content that it stands for, both as keyed hashes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Key {
-    pub key_hash: [u8; 16],
-    pub content_hash: [u8; 16],
 }
 
 /// Whether a repeat waits, as its first call did, until it holds on every instance. Every repeat
@@ -128,7 +122,12 @@ impl Consents {
         let subject = self.subject_of(write);
         let epoch = self.0.ledger.followed().current();
         let call = write.call();
+        let place = match wait {
+            Wait::No => self.0.looks.acquire().await.ok(),
+            Wait::Yes => None,
+        };
         let looked = self.0.ledger.look(&subject, call).await?;
+        drop(place);
         let at = self.0.clock.steady();
         let found = Found::new(subject, looked.loaded);
         Ok(match (looked.answer, write.key) {
@@ -179,32 +178,11 @@ impl Consents {
         mut prepared: Vec<Prepared<'_>>,
         answer: A,
     ) -> Result<Option<Written<A>>, Error> {
-        for one in &mut prepared {
-            one.event.recorded_by.clone_from(&self.1);
-        }
         let epoch = self.0.ledger.followed().current();
-        match self.append_once(write, &prepared, &answer).await? {
+        match self.append_once(write, &mut prepared, &answer).await? {
             Appended::At(positions) => {
-                let at = self.0.clock.steady();
-                Progress::committed();
-                let restricts = prepared.iter().any(|one| one.event.act.restricts());
-                for (one, position) in prepared.into_iter().zip(&positions) {
-                    self.tell_cache(one, *position, epoch);
-                }
-                let committed = Committed {
-                    positions: Some(&positions),
-                    epoch,
-                    at,
-                };
-                let confirmation = match restricts {
-                    true => self.0.confirming.confirmed(committed).await?,
-                    false => Confirmation::NOT_NEEDED,
-                };
-                Ok(Some(Written {
-                    answer,
-                    positions,
-                    confirmation,
-                }))
+                let written = self.committed(prepared, positions, epoch, answer).await?;
+                Ok(Some(written))
             }
             Appended::VersionChanged => Ok(None),
             Appended::KeyUsed => match self.begin(write, Wait::Yes).await? {
@@ -212,6 +190,36 @@ impl Consents {
                 Begun::New(_) => Err(Error::internal("a used key has no answer")),
             },
         }
+    }
+
+    /// Tells the cache what was committed, and waits until it holds everywhere if it restricts.
+    pub(super) async fn committed<A>(
+        &self,
+        prepared: Vec<Prepared<'_>>,
+        positions: Vec<Position>,
+        epoch: Epoch,
+        answer: A,
+    ) -> Result<Written<A>, Error> {
+        let at = self.0.clock.steady();
+        Progress::committed();
+        let restricts = prepared.iter().any(|one| one.event.act.restricts());
+        for (one, position) in prepared.into_iter().zip(&positions) {
+            self.tell_cache(one, *position, epoch);
+        }
+        let committed = Committed {
+            positions: Some(&positions),
+            epoch,
+            at,
+        };
+        let confirmation = match restricts {
+            true => self.0.confirming.confirmed(committed).await?,
+            false => Confirmation::NOT_NEEDED,
+        };
+        Ok(Written {
+            answer,
+            positions,
+            confirmation,
+        })
     }
 
     /// One address as the ledger has it, without those that are linked.
@@ -259,12 +267,15 @@ impl Consents {
         Ok(linked)
     }
 
-    async fn append_once<A: Serialize>(
+    pub(super) async fn append_once<A: Serialize>(
         &self,
         write: &Write<'_>,
-        prepared: &[Prepared<'_>],
+        prepared: &mut [Prepared<'_>],
         answer: &A,
     ) -> Result<Appended, Error> {
+        for one in &mut *prepared {
+            one.event.recorded_by.clone_from(&self.1);
+        }
         let answer = serde_json::to_string(answer).expect("an answer has only string keys");
         // Asked first: what is sealed after it is sealed under this number or a later one.
         let key_id = write.compiled.keys.current();
@@ -556,39 +567,6 @@ fn holds_for(event: &Event, own: &Facts, other: &Found) -> bool {
         // They speak of the one address alone.
         Act::Linked(_) | Act::IdentityChanged(_) | Act::DeliveryFailed(_) | Act::Reached(_) => {
             false
-        }
-    }
-}
-
-impl Key {
-    pub(super) fn new(
-        compiled: &Compiled,
-        key: &str,
-        recipient: &Recipient,
-        request: &impl Serialize,
-    ) -> Self {
-        let content = serde_json::to_vec(request).expect("a request has only string keys");
-        let keys = &compiled.keys;
-        Self {
-            key_hash: keys.idempotency_hash(&[b"key", key.as_bytes()]),
-            content_hash: keys.idempotency_hash(&[b"content", recipient.text.as_bytes(), &content]),
-        }
-    }
-
-    /// A key that has no other content: what identifies a report is all in it.
-    pub(super) const fn alone(key_hash: [u8; 16]) -> Self {
-        Self {
-            key_hash,
-            content_hash: key_hash,
-        }
-    }
-
-    /// The key under which other content of the same key is kept, for calls that always count.
-    pub(super) fn for_other_content(self, compiled: &Compiled) -> Self {
-        let parts: [&[u8]; 3] = [b"other", &self.key_hash, &self.content_hash];
-        Self {
-            key_hash: compiled.keys.idempotency_hash(&parts),
-            ..self
         }
     }
 }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::append::{Begun, Draft, Key, Wait, Write};
+use super::append::{Begun, Draft, Wait, Write};
 use super::error::reason;
+use super::idempotency::Key;
 use super::payload::Payload;
 use super::record::{RecordAnswer, as_set, stored_records};
 use super::{Consents, Error, Evidence, Recipient, Violation, resolve};

@@ -12,7 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::alarm::{Counted, Series};
-use super::append::{Begun, Draft, Key, Wait, Write, Written};
+use super::append::{Begun, Draft, Wait, Write, Written};
+use super::idempotency::Key;
 use super::payload::{Payload, Reported};
 use super::send::{Kept, MessageId, time_of};
 use super::{Consents, Error, Evidence, Recipient, Violation, resolve};

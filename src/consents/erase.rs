@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{ATTEMPTS, Begun, Draft, Found, Group, Key, Wait, Write, Written};
+use super::append::{ATTEMPTS, Begun, Draft, Found, Group, Wait, Write, Written};
+use super::idempotency::Key;
 use super::payload::Payload;
 use super::{Consents, Error, Evidence, Recipient};
 use crate::catalog::Compiled;

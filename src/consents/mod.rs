@@ -16,8 +16,10 @@ pub mod erase;
 pub mod error;
 pub mod explain;
 pub mod history;
+mod idempotency;
 mod identity;
 pub mod inbound;
+mod known;
 mod payload;
 pub mod progress;
 pub mod record;
@@ -33,6 +35,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -81,6 +84,9 @@ pub struct Parts {
     pub alarms: Alarms,
     /// For how long a decision may be relied on at most.
     pub valid_for: Duration,
+    /// Places for writes that cannot restrict and look a subject up, each with a connection of its own: those that may
+    /// restrict, and the misses of checks, find some free.
+    pub looks: Semaphore,
     /// Writes that have begun: a shutdown waits for them.
     pub writes: TaskTracker,
 }

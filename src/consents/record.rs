@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::append::{Begun, Draft, Key, Wait, Write};
+use super::append::{Begun, Draft, Wait, Write};
 use super::error::reason;
+use super::idempotency::Key;
+use super::known::Absent;
 use super::payload::Payload;
 use super::withdraw::EARLIEST;
 use super::{Consents, Error, Evidence, Recipient, Violation, resolve};
@@ -149,7 +151,20 @@ impl Consents {
             .business_with(&request.business, &names(request))
             .await?;
         let write = request.write(&compiled);
-        // Before anything is judged: a repeat gets the first answer also under newer rules.
+        let judged = self.judged(request, &compiled);
+        if let Ok((act, purposes)) = &judged
+            && let Some(known) = self.known(&write, Absent::Guessed).await
+            && let Some(written) = self
+                .append_known(
+                    &write,
+                    known,
+                    |_, now| Ok(request.draft(act.clone(), now)),
+                    |event, facts| request.stored(&compiled, purposes, event, facts),
+                )
+                .await?
+        {
+            return Ok(request.in_order(self.recorded(written)));
+        }
         // A refusal restricts, and what restricts is acknowledged on the strength of a write alone.
         let touch = match request.event_state {
             EventState::Refused => Wait::Yes,
@@ -159,8 +174,8 @@ impl Consents {
             Begun::Repeated(first) => return Ok(request.in_order(self.recorded(first))),
             Begun::New(found) => found,
         };
-        let act = self.judge(request, &compiled)?;
-        let purposes = purposes(request, &compiled)?;
+        // Only now: a repeat gets the first answer also under newer rules.
+        let (act, purposes) = judged?;
         let written = self
             .append_with(
                 &write,
@@ -178,6 +193,14 @@ impl Consents {
             records: written.answer.records,
             token: self.token_at(&written.positions),
         }
+    }
+
+    fn judged(
+        &self,
+        request: &RecordRequest,
+        compiled: &Compiled,
+    ) -> Result<(Act, Vec<Purpose>), Error> {
+        Ok((self.judge(request, compiled)?, purposes(request, compiled)?))
     }
 
     /// The act to be stored, or everything that is wrong with it.

@@ -9,7 +9,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::append::{Found, Group, Key, Prepared, Sealed, Write, Written};
+use super::append::{Found, Group, Prepared, Sealed, Write, Written};
+use super::idempotency::Key;
 use super::record::{RecordAnswer, RecordRequest, StoredRecords, names, purposes};
 use super::{Consents, Error};
 use crate::cache::confirm::{Committed, Confirmation};

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Begun, Draft, Key, Wait, Write, Written};
+use super::append::{Begun, Draft, Wait, Write, Written};
 use super::error::reason;
+use super::idempotency::Key;
 use super::payload::Payload;
 use super::withdraw::EARLIEST;
 use super::{Consents, Error, Evidence, Recipient, Violation};

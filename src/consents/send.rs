@@ -6,7 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Begun, Draft, Key, Wait, Write};
+use super::append::{Begun, Draft, Wait, Write};
+use super::idempotency::Key;
 use super::payload::{Payload, Reported};
 use super::withdraw::EARLIEST;
 use super::{Consents, Error, Evidence, Recipient, check, resolve};

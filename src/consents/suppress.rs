@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Begun, Draft, Key, Wait, Write, Written};
+use super::append::{Begun, Draft, Wait, Write, Written};
 use super::error::reason;
+use super::idempotency::Key;
 use super::payload::Payload;
 use super::withdraw::{Restrictive, WithdrawAnswer};
 use super::{Consents, Error, Evidence, Recipient, Violation, resolve};

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Begun, Draft, Key, Wait, Write, Written};
+use super::append::{Begun, Draft, Wait, Write, Written};
+use super::idempotency::Key;
+use super::known::Absent;
 use super::payload::Payload;
 use super::{Consents, Error, Evidence, Recipient};
 use crate::domain::event::{Act, Event, Restriction, Scope, Suppression};
+use crate::domain::facts::Facts;
 use crate::domain::id::{BusinessId, EventId, SenderId};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{RestrictionKind, SuppressionBasis, TimeSource, WithdrawalMethod};
@@ -104,10 +107,6 @@ impl Consents {
         write: &Write<'_>,
         request: &WithdrawRequest,
     ) -> Result<WithdrawAnswer, Error> {
-        let found = match self.begin(write, Wait::Yes).await? {
-            Begun::Repeated(first) => return Ok(self.restricted(first)),
-            Begun::New(found) => found,
-        };
         // An alias is stored as the sender that it names. A name that nobody has narrows nothing: it
         // may become some sender's, or have been, and the opt-out must hold for that one, too.
         let sender = request
@@ -115,26 +114,28 @@ impl Consents {
             .as_ref()
             .and_then(|name| write.compiled.catalog().sender(name))
             .map(|sender| sender.sender_id.clone());
-        let written = self
-            .append_with(
-                write,
-                found,
-                |_, now| {
-                    let (event_time, time_source) = match request.event_time {
-                        Some(time) if (EARLIEST..=now).contains(&time) => {
-                            (time, TimeSource::Caller)
-                        }
-                        Some(_) | None => (now, TimeSource::Gate),
-                    };
-                    Ok(Draft {
-                        act: act(request, sender.clone()),
-                        event_time,
-                        time_source,
-                    })
-                },
-                |event, _| Restrictive::of(event),
-            )
-            .await?;
+        let decide = |_: &Facts, now: Timestamp| {
+            let (event_time, time_source) = match request.event_time {
+                Some(time) if (EARLIEST..=now).contains(&time) => (time, TimeSource::Caller),
+                Some(_) | None => (now, TimeSource::Gate),
+            };
+            Ok(Draft {
+                act: act(request, sender.clone()),
+                event_time,
+                time_source,
+            })
+        };
+        let answer = |event: &Event, _: &Facts| Restrictive::of(event);
+        if let Some(known) = self.known(write, Absent::Loaded).await
+            && let Some(written) = self.append_known(write, known, decide, answer).await?
+        {
+            return Ok(self.restricted(written));
+        }
+        let found = match self.begin(write, Wait::Yes).await? {
+            Begun::Repeated(first) => return Ok(self.restricted(first)),
+            Begun::New(found) => found,
+        };
+        let written = self.append_with(write, found, decide, answer).await?;
         Ok(self.restricted(written))
     }
 

@@ -38,6 +38,10 @@ const HOLD: u32 = 4;
 /// So many refusals at most are held back at a time; each takes a few kilobytes.
 const MOST_HELD: u32 = 8_192;
 
+/// Records that use the database at a time: about as many as share two statements. Connections of their own only few of
+/// them have at a time, see [`crate::consents::Parts::looks`].
+const RECORDS: usize = 96;
+
 /// What becomes of a call when there is too much to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
@@ -119,10 +123,6 @@ struct Inner {
 
 impl Shedding {
     pub fn new(config: &Config, rpcs: &Rpcs, metrics: &Metrics) -> Self {
-        // Of the connections to the database the misses of checks take eight at most, and
-        // restrictions find some free.
-        let records = (config.database_max_connections * 3 / 8).max(1);
-        let records = usize::try_from(records).unwrap_or(Semaphore::MAX_PERMITS);
         let refusals = (0..status::DELAYS).map(status::crowded_headers);
         Self(Arc::new(Inner {
             classes: rpcs.names().map(|(_, name)| Class::of(name)).collect(),
@@ -132,7 +132,7 @@ impl Shedding {
             late: AtomicU32::new(0),
             held: AtomicU32::new(0),
             recipients: AtomicU64::new(0),
-            records: Arc::new(Semaphore::new(records.min(Semaphore::MAX_PERMITS))),
+            records: Arc::new(Semaphore::new(RECORDS)),
             refusals: refusals.collect(),
             refused: AtomicU32::new(0),
             said: Mutex::default(),
@@ -424,8 +424,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_record_waits_for_its_turn_no_longer_than_the_limit_nor_than_its_caller() {
-        let shedding = shedding(|config| config.database_max_connections = 3);
+        let shedding = shedding(|_| ());
         let first = shedding.turn(None).await.unwrap();
+        let mut others = Vec::new();
+        for _ in 1..RECORDS {
+            others.push(shedding.turn(None).await.unwrap());
+        }
         let begun = Instant::now();
         shedding.turn(None).await.unwrap_err();
         assert!(begun.elapsed() >= Config::default().max_database_wait.unwrap());

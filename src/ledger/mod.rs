@@ -215,7 +215,7 @@ pub enum Appended {
     /// A subject is no longer at the expected version, or another key is in use, and nothing is written:
     /// decide again.
     VersionChanged,
-    /// The idempotency key has an answer already: read it.
+    /// The idempotency key has an answer already, and nothing is written: read it.
     KeyUsed,
 }
 

@@ -24,6 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -184,6 +185,7 @@ impl Server {
             metrics: metrics.clone(),
             alarms: Alarms::default(),
             valid_for: config.valid_for,
+            looks: looks(config.database_max_connections),
             writes: writes.clone(),
         });
         if config.example {
@@ -390,6 +392,12 @@ async fn listen(config: &Config) -> Result<(Socket, Listen), Error> {
 }
 
 /// The words by which opt-outs are recognised: the operator's file, or the built-in ones.
+/// See [`Parts::looks`].
+fn looks(connections: u32) -> Semaphore {
+    let places = usize::try_from(connections * 3 / 8).unwrap_or(1);
+    Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))
+}
+
 async fn words(config: &Config) -> Result<Words, Error> {
     let Some(path) = &config.opt_out_words else {
         return Ok(policy::words::embedded());

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::append::{Begun, Key, Wait, Write, Written};
+use super::append::{Begun, Wait, Write, Written};
+use super::idempotency::Key;
 use super::identity::Said;
 use super::payload::Payload;
 use super::withdraw::EARLIEST;

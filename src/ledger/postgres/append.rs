@@ -18,23 +18,30 @@ use super::{code, erasing, moving, rotating, timeline_numbered};
 use crate::domain::facts::FOLD_VERSION;
 use crate::keys::wrapping::Numbers;
 
-/// Creates a subject ($1 to $8) that must not exist yet.
+/// Creates a subject ($1 to $8) that must not exist yet, if more is true beside.
 macro_rules! create {
-    () => {
-        "INSERT INTO subject
-           (partition, subject_key, business_id, subject_id, version, fold_version, key_id, facts)
-         SELECT $1, $2, $3, $4, 1, $5, $6, $7 WHERE $8::bigint = 0
-         ON CONFLICT (partition, subject_key) DO NOTHING RETURNING 1"
+    ($also:expr) => {
+        concat!(
+            "INSERT INTO subject
+               (partition, subject_key, business_id, subject_id, version, fold_version, key_id, facts)
+             SELECT $1, $2, $3, $4, 1, $5, $6, $7 WHERE $8::bigint = 0",
+            $also,
+            " ON CONFLICT (partition, subject_key) DO NOTHING RETURNING 1"
+        )
     };
 }
 
 /// Moves a subject ($1 to $8) on that must be at the expected version. Its key is left alone: only
 /// a rotation changes that.
 macro_rules! advance {
-    () => {
-        "UPDATE subject SET version = version + 1, fold_version = $5, facts = $7
-         WHERE partition = $1 AND subject_key = $2 AND business_id = $3 AND subject_id = $4
-           AND version = $8 RETURNING 1"
+    ($also:expr) => {
+        concat!(
+            "UPDATE subject SET version = version + 1, fold_version = $5, facts = $7
+             WHERE partition = $1 AND subject_key = $2 AND business_id = $3 AND subject_id = $4
+               AND version = $8",
+            $also,
+            " RETURNING 1"
+        )
     };
 }
 
@@ -43,9 +50,11 @@ macro_rules! advance {
 /// subject was. A partition without a head leaves the event without an offset, which its table
 /// refuses; so does one in which another number ($6) is in use by now.
 macro_rules! event_after {
-    ($subject:expr) => {
+    ($before:expr, $subject:expr) => {
         concat!(
-            "WITH s AS (",
+            "WITH ",
+            $before,
+            "s AS (",
             $subject,
             "),
              h AS (
@@ -66,27 +75,34 @@ macro_rules! event_after {
     };
 }
 
-/// A subject, its event and the idempotency row ($14 to $17) at once.
+/// A subject, its event and the idempotency row ($14 to $17) at once; nothing if the key was used, so that a repeat
+/// need not be rolled back. Then there is a row without a head.
 macro_rules! append_after {
-    ($subject:expr) => {
+    ($subject:ident) => {
         concat!(
-            event_after!($subject),
+            event_after!(
+                "used AS MATERIALIZED (
+                   SELECT 1 FROM idempotency
+                   WHERE business_id = $3 AND rpc = $14 AND key_hash = $15), ",
+                $subject!(" AND NOT EXISTS (SELECT 1 FROM used)")
+            ),
             ", i AS (
                INSERT INTO idempotency
                  (business_id, rpc, key_hash, content_hash, answer, partition, \"offset\", created_at)
                SELECT $3, $14, $15, $16, $17, $1, head, $10 FROM h WHERE $15::bytea IS NOT NULL)
-             SELECT head, left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline FROM h"
+             SELECT head, left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline FROM h
+             UNION ALL SELECT NULL, NULL FROM used"
         )
     };
 }
 
-const APPEND_FIRST: &str = append_after!(create!());
-const APPEND_NEXT: &str = append_after!(advance!());
+const APPEND_FIRST: &str = append_after!(create);
+const APPEND_NEXT: &str = append_after!(advance);
 
-const SUBJECT_FIRST: &str = create!();
-const SUBJECT_NEXT: &str = advance!();
+const SUBJECT_FIRST: &str = create!("");
+const SUBJECT_NEXT: &str = advance!("");
 const EVENT: &str = concat!(
-    event_after!("SELECT 1"),
+    event_after!("", "SELECT 1"),
     " SELECT head, left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline FROM h"
 );
 const IDEMPOTENCY: &str = "INSERT INTO idempotency
@@ -121,7 +137,7 @@ pub(super) async fn append_act(
     let appended = match numbers.leaving {
         None => {
             let key = stored.key(act.key, numbers.current)?;
-            append_one(connection, act, key).await.map_err(Fault::Sent)
+            append_one(connection, act, key).await
         }
         Some(leaving) => append_one_found(connection, act, stored, (numbers, leaving)).await,
     };
@@ -133,14 +149,16 @@ async fn append_one_found(
     act: &Act,
     stored: &Stored,
     numbers: (Numbers, u16),
-) -> Result<Option<Committed>, Fault> {
+) -> Result<Written, Fault> {
     let mut transaction = connection.begin().await?;
     let appended = async {
         moving::lock_to_write(&mut transaction, [act.partition]).await?;
         let at = [(act.partition, act.key)];
         let keys = moving::found(&mut transaction, stored, &at, numbers).await?;
-        let [key] = keys[..] else { return Ok(None) };
-        Ok(append_one(&mut transaction, act, key).await?)
+        let [key] = keys[..] else {
+            return Ok(Written::VersionChanged);
+        };
+        append_one(&mut transaction, act, key).await
     };
     let appended = appended.await;
     ended(transaction, appended).await
@@ -166,7 +184,7 @@ impl From<Error> for Fault {
 
 async fn outcome(
     connection: &mut PgConnection,
-    appended: Result<Option<Committed>, Fault>,
+    appended: Result<Written, Fault>,
     (stored, assumed): (&Stored, Numbers),
 ) -> Result<(Appended, Option<Timeline>), Error> {
     let appended = match appended {
@@ -175,11 +193,12 @@ async fn outcome(
         Err(Fault::Found(error)) => return Err(error),
     };
     match appended {
-        Ok(Some(Committed { places, timeline })) => {
+        Ok(Written::Rows { places, timeline }) => {
             let timeline = timeline_numbered(&timeline)?;
             Ok((Appended::At(places), Some(timeline)))
         }
-        Ok(None) => Ok((Appended::VersionChanged, None)),
+        Ok(Written::VersionChanged) => Ok((Appended::VersionChanged, None)),
+        Ok(Written::KeyUsed) => Ok((Appended::KeyUsed, None)),
         Err(error) if is_used_key(&error) => Ok((Appended::KeyUsed, None)),
         // Refused by the head: another key is in use, or there is no head.
         Err(error) if has_no_offset(&error) => {
@@ -194,17 +213,25 @@ async fn outcome(
     }
 }
 
-struct Committed {
-    places: Vec<Position>,
-    timeline: String,
+/// What was written.
+enum Written {
+    /// All of it.
+    Rows {
+        places: Vec<Position>,
+        timeline: String,
+    },
+    /// Nothing: somebody else has moved a subject on.
+    VersionChanged,
+    /// Nothing: the call was carried out before.
+    KeyUsed,
 }
 
-/// One statement. `None`: the version has changed.
+/// One statement.
 async fn append_one(
     connection: &mut PgConnection,
     act: &Act,
     key: [u8; 16],
-) -> Result<Option<Committed>, sqlx::Error> {
+) -> Result<Written, Fault> {
     let statement = match act.expected {
         0 => APPEND_FIRST,
         _ => APPEND_NEXT,
@@ -230,22 +257,26 @@ async fn append_one(
         .bind(call.map(|call| call.answer.as_str()))
         .fetch_optional(connection)
         .await?;
-    row.map(|row| {
-        Ok(Committed {
-            places: vec![position(act.partition, &row)?],
-            timeline: row.try_get("timeline")?,
-        })
+    let Some(row) = row else {
+        return Ok(Written::VersionChanged);
+    };
+    let Some(offset) = row.try_get("head")? else {
+        return Ok(Written::KeyUsed);
+    };
+    let (partition, offset) = (act.partition, Offset(offset));
+    Ok(Written::Rows {
+        places: vec![Position { partition, offset }],
+        timeline: row.try_get("timeline")?,
     })
-    .transpose()
 }
 
-/// One transaction. `None`: a version has changed, and nothing is written.
+/// One transaction.
 async fn append_all(
     connection: &mut PgConnection,
     append: &Append<'_>,
     order: &[usize],
     numbers: (&Stored, Numbers),
-) -> Result<Option<Committed>, Fault> {
+) -> Result<Written, Fault> {
     let mut transaction = connection.begin().await?;
     let written = write_all(&mut transaction, append, order, numbers).await;
     ended(transaction, written).await
@@ -253,16 +284,16 @@ async fn append_all(
 
 async fn ended(
     transaction: sqlx::Transaction<'_, Postgres>,
-    written: Result<Option<Committed>, Fault>,
-) -> Result<Option<Committed>, Fault> {
+    written: Result<Written, Fault>,
+) -> Result<Written, Fault> {
     match written {
-        Ok(Some(committed)) => {
+        Ok(written @ Written::Rows { .. }) => {
             transaction.commit().await?;
-            Ok(Some(committed))
+            Ok(written)
         }
-        Ok(None) => {
+        Ok(nothing @ (Written::VersionChanged | Written::KeyUsed)) => {
             transaction.rollback().await?;
-            Ok(None)
+            Ok(nothing)
         }
         Err(error) => {
             // The error that stopped the transaction says more than a failing rollback, after which
@@ -299,7 +330,7 @@ async fn write_all(
     append: &Append<'_>,
     order: &[usize],
     (stored, numbers): (&Stored, Numbers),
-) -> Result<Option<Committed>, Fault> {
+) -> Result<Written, Fault> {
     let parts = append.parts;
     let keys = keys_of(connection, parts, (stored, numbers)).await?;
     for index in order {
@@ -314,7 +345,7 @@ async fn write_all(
             .execute(&mut *connection)
             .await?;
         if written.rows_affected() == 0 {
-            return Ok(None);
+            return Ok(Written::VersionChanged);
         }
     }
     let mut positions = vec![None; parts.len()];
@@ -340,7 +371,7 @@ async fn write_all(
     {
         write_idempotency(connection, idempotency, part, *place).await?;
     }
-    Ok(Some(Committed { places, timeline }))
+    Ok(Written::Rows { places, timeline })
 }
 
 async fn write_idempotency(

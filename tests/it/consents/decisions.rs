@@ -24,6 +24,7 @@ use consentgate::domain::id::{BusinessId, Language, NoticeId, NoticeRef, Purpose
 use consentgate::domain::rules::CLOCK_TOLERANCE;
 use consentgate::domain::vocabulary::{ConsentType, Decision, IndicationMethod};
 use consentgate::keys::Keyring;
+use consentgate::ledger::Ledger;
 use consentgate::policy;
 use consentgate::telemetry::Metrics;
 use tokio::task::JoinSet;
@@ -42,8 +43,8 @@ struct Case {
 }
 
 /// One person, who agrees in odd turns and withdraws in even ones.
-struct Turns {
-    recipient: Recipient,
+pub(super) struct Turns {
+    pub(super) recipient: Recipient,
     /// Twice the turn that is acknowledged, and one more while the next is under way.
     clock: AtomicU64,
     /// Checks that began and ended while nothing was under way.
@@ -53,55 +54,10 @@ struct Turns {
 
 impl Case {
     async fn new(store: &Store, people: usize) -> Self {
-        let (metrics, clock) = (Metrics::disabled(), Arc::new(SystemClock));
-        let keyring = Keyring::generate();
-        let keys = Arc::new(keyring.ledger_keys());
-        let catalog = Catalog::open(
-            Arc::clone(&store.ledger),
-            clock.clone(),
-            Arc::new(keyring),
-            CLOCK_TOLERANCE,
-            Confirming::Alone,
-        );
-        let catalog = Arc::new(catalog.await.unwrap());
-        catalog.adopt(POLICY).await.unwrap();
-        let file = catalog::file::parse(CATALOG).unwrap();
-        catalog.apply(&file).await.unwrap();
         let acknowledged = Acknowledged::new();
         let slow = SlowLedger::over(Arc::clone(&store.ledger), &acknowledged);
-        let cache = FactsCache::new(
-            Arc::new(slow),
-            clock.clone(),
-            Arc::new(Lease::endless()),
-            Limits::of_bytes(1 << 10),
-            Lane::of(4),
-            metrics.clone(),
-        );
-        cache.restart_from(&store.ledger.heads().await.unwrap());
-        let activity = ActivityCache::new(
-            Arc::clone(&store.activity),
-            clock.clone(),
-            Limits::of_bytes(1 << 10),
-            Lane::of(4),
-            metrics.clone(),
-        );
-        let ledger_id = store.ledger.meta().await.unwrap().ledger_id;
-        let consents = Consents::new(Parts {
-            // Whoever writes must not wait for the writes to come.
-            ledger: Arc::clone(&store.ledger),
-            cache: Arc::new(cache),
-            confirming: Confirming::Alone,
-            activity: Arc::new(activity),
-            catalog,
-            words: Arc::new(policy::words::embedded()),
-            clock,
-            tokens: Tokens::new(Arc::clone(&keys), ledger_id),
-            keys,
-            metrics,
-            alarms: Alarms::default(),
-            valid_for: Duration::from_secs(5),
-            writes: TaskTracker::new(),
-        });
+        let keyring = Arc::new(Keyring::generate());
+        let consents = consents(store, keyring, Arc::new(slow), 1 << 10).await;
         Self {
             consents,
             acknowledged,
@@ -165,8 +121,64 @@ impl Case {
     }
 }
 
+/// The use cases over an empty ledger or one that has the catalogue, and a cache of so many bytes that reads from `cached`.
+pub(super) async fn consents(
+    store: &Store,
+    keyring: Arc<Keyring>,
+    cached: Arc<dyn Ledger>,
+    bytes: u64,
+) -> Consents {
+    let (metrics, clock) = (Metrics::disabled(), Arc::new(SystemClock));
+    let keys = Arc::new(keyring.ledger_keys());
+    let catalog = Catalog::open(
+        Arc::clone(&store.ledger),
+        clock.clone(),
+        keyring,
+        CLOCK_TOLERANCE,
+        Confirming::Alone,
+    );
+    let catalog = Arc::new(catalog.await.unwrap());
+    catalog.adopt(POLICY).await.unwrap();
+    let file = catalog::file::parse(CATALOG).unwrap();
+    catalog.apply(&file).await.unwrap();
+    let cache = FactsCache::new(
+        cached,
+        clock.clone(),
+        Arc::new(Lease::endless()),
+        Limits::of_bytes(bytes),
+        Lane::of(4),
+        metrics.clone(),
+    );
+    cache.restart_from(&store.ledger.heads().await.unwrap());
+    let activity = ActivityCache::new(
+        Arc::clone(&store.activity),
+        clock.clone(),
+        Limits::of_bytes(1 << 10),
+        Lane::of(4),
+        metrics.clone(),
+    );
+    let ledger_id = store.ledger.meta().await.unwrap().ledger_id;
+    Consents::new(Parts {
+        // Whoever writes must not wait for the writes to come.
+        ledger: Arc::clone(&store.ledger),
+        cache: Arc::new(cache),
+        confirming: Confirming::Alone,
+        activity: Arc::new(activity),
+        catalog,
+        words: Arc::new(policy::words::embedded()),
+        clock,
+        tokens: Tokens::new(Arc::clone(&keys), ledger_id),
+        keys,
+        metrics,
+        alarms: Alarms::default(),
+        valid_for: Duration::from_secs(5),
+        looks: tokio::sync::Semaphore::new(1),
+        writes: TaskTracker::new(),
+    })
+}
+
 impl Turns {
-    fn new(number: usize) -> Self {
+    pub(super) fn new(number: usize) -> Self {
         let text = format!("+1415{}", 2_000_000 + number);
         Self {
             recipient: Recipient {
@@ -179,7 +191,7 @@ impl Turns {
         }
     }
 
-    fn grant(&self) -> RecordRequest {
+    pub(super) fn grant(&self) -> RecordRequest {
         RecordRequest {
             business: acme(),
             recipient: self.recipient.clone(),
@@ -205,7 +217,7 @@ impl Turns {
         }
     }
 
-    fn opt_out(&self) -> WithdrawRequest {
+    pub(super) fn opt_out(&self) -> WithdrawRequest {
         WithdrawRequest {
             business: acme(),
             recipient: self.recipient.clone(),

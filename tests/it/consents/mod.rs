@@ -22,6 +22,7 @@ mod history;
 mod idempotency;
 mod identity;
 mod inbound;
+mod known;
 mod limits;
 mod many;
 mod overload;
@@ -345,6 +346,9 @@ on_both_databases! {
         no_answer_is_from_before_an_acknowledged_write_of_one_person,
         no_answer_is_from_before_an_acknowledged_write_of_several_people,
         the_hammer_catches_a_cache_that_keeps_what_it_loaded_unchecked,
+    }
+    known {
+        what_is_old_or_guessed_wrong_or_repeated_loses_nothing_and_writes_nothing_twice,
     }
     decisions {
         while_one_person_agrees_and_withdraws_every_check_says_what_holds,

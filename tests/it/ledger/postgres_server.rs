@@ -52,7 +52,7 @@ async fn an_act_on_one_subject_is_one_statement_and_on_several_one_transaction()
         person.record(&ledger).await;
         // A transaction of several would have ended with COMMIT.
         let last = last().await;
-        assert!(last.starts_with("WITH s AS"), "{last}");
+        assert!(last.starts_with("WITH used AS"), "{last}");
     }
     let drafts = [person.next(), Person::new(2, 7).next()];
     let both = [&drafts[0], &drafts[1]];

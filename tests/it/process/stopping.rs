@@ -33,7 +33,7 @@ impl Held {
     /// Waits until so many appends wait.
     pub async fn until_waiting(&mut self, appends: i64) {
         let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-            AND wait_event_type = 'Lock' AND query LIKE 'WITH s AS%'";
+            AND wait_event_type = 'Lock' AND query LIKE 'WITH used AS%'";
         eventually(LIMIT, "appends wait", async || {
             // Statistics are one snapshot in a transaction unless told otherwise.
             let fresh = sqlx::raw_sql("SELECT pg_stat_clear_snapshot()");

@@ -224,9 +224,9 @@ settings! {
         /// records after twice, questions about a person's history after four times. Opt-outs never
         /// are.
         max_wait: Option<Duration> = value("100ms"),
-        /// Longest time that a check of somebody who is not in memory, or a record, may wait until
-        /// the database begins to work for it, or `off`. After it the call is refused with
-        /// `RESOURCE_EXHAUSTED`. Opt-outs never are.
+        /// Longest time that a check of somebody who is not in memory may wait until the database
+        /// begins to work for it, and a record until it is among the 96 that share the database, or
+        /// `off`. After it the call is refused with `RESOURCE_EXHAUSTED`. Opt-outs never are.
         max_database_wait: Option<Duration> = value("1s"),
         /// Most recipients of all batches in progress. A further batch is refused with
         /// `RESOURCE_EXHAUSTED`; one alone is always taken.

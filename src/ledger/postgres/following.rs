@@ -23,31 +23,31 @@ use crate::keys::wrapping::Wrapping;
 const MOST_CHANGES: usize = 1_000;
 
 /// What a look returns, of one snapshot. $1: what was applied, by partition; none: nothing changed.
+/// Whether instances are listed is hidden from the planner, which would else plan anew for each value. The heads are read once: their table is small, but each append leaves a dead row in it.
 /// Subjects are looked up one by one: a join would be planned anew each time, which took longer than
 /// the rest, and may be planned as a walk through all of them while the database knows of few.
 macro_rules! look {
     ($before:expr, $instances:expr, $also:expr) => {
         concat!(
-            "WITH ",
+            "WITH heads AS MATERIALIZED (SELECT partition, head, key_id, leaving FROM partition_head), ",
             $before,
             "changed AS (
                SELECT h.partition, e.\"offset\",
                  (SELECT int4send(key_id) || subject_key FROM subject WHERE subject_id = e.subject_id)
                    AS stored
-               FROM unnest($1::bigint[]) WITH ORDINALITY AS a (applied, n)
-               JOIN partition_head AS h
-                 ON h.partition = a.n - 1 AND h.head > a.applied AND h.partition > 0
+               FROM heads AS h
                CROSS JOIN LATERAL
                  (SELECT subject_id, \"offset\" FROM event
-                  WHERE partition = h.partition AND \"offset\" > a.applied
+                  WHERE partition = h.partition AND \"offset\" > ($1::bigint[])[h.partition + 1]
                   ORDER BY \"offset\" LIMIT 1001) AS e
+               WHERE h.head > ($1::bigint[])[h.partition + 1] AND h.partition > 0
                LIMIT 1001),
              listed AS (SELECT * FROM cache_instance WHERE ",
             $instances,
             "),
-             own AS (SELECT key_id, leaving FROM partition_head WHERE partition = 0)
+             own AS (SELECT key_id, leaving FROM heads WHERE partition = 0)
              SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline,
-               (SELECT array_agg(head ORDER BY partition) FROM partition_head) AS heads,
+               (SELECT array_agg(head ORDER BY partition) FROM heads) AS heads,
                (SELECT key_id::bigint FROM own) AS key_id, (SELECT leaving::bigint FROM own) AS leaving,
                (SELECT array_agg(partition) FROM changed) AS partitions,
                (SELECT array_agg(\"offset\") FROM changed) AS offsets,
@@ -61,7 +61,7 @@ macro_rules! look {
     };
 }
 
-const LOOK: &str = look!("", "$2::boolean", "");
+const LOOK: &str = look!("", "(SELECT $2::boolean)", "");
 
 const RENEW: &str = look!(
     "history AS (
@@ -77,8 +77,7 @@ const RENEW: &str = look!(
          WHEN 0 THEN (SELECT md5(e.body) FROM system_event AS e WHERE e.\"offset\" = h.head)
          ELSE (SELECT e.event_id::text FROM event AS e
                WHERE e.partition = h.partition AND e.\"offset\" = h.head) END AS mark
-       FROM unnest($6::bigint[]) WITH ORDINALITY AS a (head, n)
-       JOIN partition_head AS h ON h.partition = a.n - 1 AND h.head > a.head),
+       FROM heads AS h WHERE h.head > ($6::bigint[])[h.partition + 1]),
      ",
     "true",
     ", EXISTS (SELECT 1 FROM renewed) AS renewed,

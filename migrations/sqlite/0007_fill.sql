@@ -1,0 +1,3 @@
+-- Nothing here: migrations/postgres/0007_fill.sql is about pages of PostgreSQL's.
+
+SELECT 1;

@@ -103,9 +103,6 @@ impl Confirming {
 
 impl Shared {
     async fn confirmed(&self, act: Committed<'_>) -> Result<Confirmation, Unconfirmed> {
-        if let Some(hint) = &self.hint {
-            hint.notify_one();
-        }
         let result = self.wait(act).await;
         let waited = self.clock.steady().saturating_sub(act.at);
         let (ended, others) = match result {
@@ -121,8 +118,14 @@ impl Shared {
 
     /// How the wait ended, and how many other instances said that they had applied the act.
     async fn wait(&self, act: Committed<'_>) -> Result<(WaitEnded, u32), Unconfirmed> {
+        let hinted = self.hint_to(&self.roster.borrow());
+        // Before the renewal, so that the follower looks again as soon as it is done.
+        let waiting = hinted.then(|| Waiting::begin(&self.waiting));
         // W2, and W4: no renewal, no acknowledgement.
         let Witness { own, heads, roster } = self.witness().await?;
+        if !hinted {
+            self.hint_to(&roster);
+        }
         if roster.epoch != act.epoch {
             return Err(Unconfirmed);
         }
@@ -140,9 +143,9 @@ impl Shared {
             return Ok((wait.ended, wait.confirmed));
         }
         // W3.
+        let _waiting = waiting.unwrap_or_else(|| Waiting::begin(&self.waiting));
         let longest = instances.iter().map(|row| Term(row.lease));
         let until = act.at + longest.fold(self.own_term.waiting(), |a, b| a.max(b.waiting()));
-        let _waiting = Waiting::begin(&self.waiting);
         let mut roster = self.roster.clone();
         while self.clock.steady() < until {
             let left = until.saturating_sub(self.clock.steady());
@@ -166,6 +169,15 @@ impl Shared {
              restriction: it is acknowledged, because their leases have ended"
         );
         Ok((WaitEnded::Expired, wait.confirmed))
+    }
+
+    /// Tells the other instances, if there are any, that there is something to look at. Whether there were.
+    fn hint_to(&self, roster: &Roster) -> bool {
+        let others = roster.instances.len() > 1;
+        if let (true, Some(hint)) = (others, &self.hint) {
+            hint.notify_one();
+        }
+        others
     }
 
     /// A renewal that begins now, applied whole.

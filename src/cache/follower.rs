@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::FactsCache;
@@ -35,6 +36,8 @@ const WATCHING: Duration = Duration::from_millis(4);
 const WATCHING_ALL_THE_TIME: Duration = Duration::from_millis(6);
 const WATCHING_EAGERLY: Duration = Duration::from_millis(1);
 const EAGER: Duration = Duration::from_millis(20);
+/// How long a renewal that is asked for waits for others to ask for it. Shorter than the runtime's timer can be.
+const TOGETHER: Duration = Duration::from_micros(100);
 /// How long to wait before the ledger is tried again.
 const AGAIN: Duration = Duration::from_millis(50);
 /// How long connecting may take.
@@ -117,6 +120,8 @@ pub struct Follower {
     known: Option<Known>,
     others: HashMap<InstanceId, Still>,
     asked: Vec<oneshot::Sender<Witness>>,
+    /// How many the last renewal that was asked for was for.
+    asked_before: usize,
     /// When somebody was last shown other instances to wait for.
     shown: Option<Instant>,
     requests: mpsc::Receiver<oneshot::Sender<Witness>>,
@@ -203,6 +208,7 @@ impl Follower {
             known: None,
             others: HashMap::new(),
             asked: Vec::new(),
+            asked_before: 0,
             shown: None,
             requests: asked,
             roster,
@@ -257,10 +263,7 @@ impl Follower {
                 () = heard.notified() => {}
                 () = tokio::time::sleep_until(look.min(renewal)) => {}
             }
-            // W2: whoever asked until now committed before the renewal that begins now.
-            while let Ok(asked) = self.requests.try_recv() {
-                self.asked.push(asked);
-            }
+            self.gather().await;
             // Only a renewal connects.
             if !self.asked.is_empty() || self.line.is_none() || Instant::now() >= renewal {
                 job = Job::Renew;
@@ -286,6 +289,28 @@ impl Follower {
         self.leave().await;
     }
 
+    /// W2: whoever asked until now committed before the renewal that begins now. Those whose acts were committed together
+    /// ask at nearly the same time: if there were several the last time, the others of them are given a moment, lest most
+    /// wait for a second renewal.
+    async fn gather(&mut self) {
+        self.take_requests();
+        if self.asked.is_empty() {
+            return;
+        }
+        let until = Instant::now() + TOGETHER;
+        while self.asked.len() < self.asked_before && Instant::now() < until {
+            tokio::task::yield_now().await;
+            self.take_requests();
+        }
+        self.asked_before = self.asked.len();
+    }
+
+    fn take_requests(&mut self) {
+        while let Ok(asked) = self.requests.try_recv() {
+            self.asked.push(asked);
+        }
+    }
+
     async fn step(&mut self, job: Job) -> Result<(), Error> {
         let before = self.parts.cache.all_finished();
         match job {
@@ -299,20 +324,22 @@ impl Follower {
         // instance that is alone renews for each restriction, and who joins it is heard by a hint, and by the
         // next renewal.
         let is_news = self.parts.cache.all_finished() != before;
-        if is_news && (job == Job::Look || self.count.load(Ordering::Relaxed) > 1) {
+        let anybody = job == Job::Look || self.count.load(Ordering::Relaxed) > 1;
+        // A renewal that is asked for says it, too.
+        if is_news && anybody && self.requests.is_empty() {
             self.publish().await?;
         }
         Ok(())
     }
 
     fn looking(&self) -> Duration {
-        let waiting = self.waiting.load(Ordering::Acquire) > 0;
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            return self.parts.term.look();
+        }
         match self.shown.map(|shown| shown.elapsed()) {
-            Some(passed) if waiting && passed < WATCHING_ALL_THE_TIME => Duration::ZERO,
-            // Whoever was shown them a moment ago may not have begun to wait.
+            Some(passed) if passed < WATCHING_ALL_THE_TIME => Duration::ZERO,
             Some(passed) if passed < EAGER => WATCHING_EAGERLY,
-            Some(_) | None if waiting => WATCHING,
-            Some(_) | None => self.parts.term.look(),
+            Some(_) | None => WATCHING,
         }
     }
 
@@ -389,8 +416,9 @@ struct Hints {
 
 impl Hints {
     fn run(self, url: Zeroizing<String>, heard: Arc<Notify>, stop: CancellationToken) {
-        let speaking = hints::speak(url.clone(), self.given);
-        let listening = hints::listen(url, heard);
+        let own = Uuid::new_v4();
+        let speaking = hints::speak(url.clone(), self.given, own);
+        let listening = hints::listen(url, heard, own);
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}

@@ -8,8 +8,10 @@ use consentgate::domain::activity::Wanted;
 use consentgate::domain::event::Event;
 use consentgate::domain::id::SenderId;
 use consentgate::ledger::activity::{ActivityStore, Kind};
-use consentgate::ledger::postgres::{self, Limits, Postgres};
+use consentgate::ledger::postgres::{self, Limits, Postgres, hints};
 use consentgate::ledger::{Appended, Error, Ledger, Offset, Position, Rpc, Touch, replay};
+use tokio::sync::Notify;
+use uuid::Uuid;
 
 use super::people::{Call, Draft, Person, at, minute, offer_together};
 use super::store::{LIMITS, Raw};
@@ -274,4 +276,45 @@ async fn append_until_lost(
             Err(other) => panic!("{other}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hints_are_heard_by_all_but_who_gives_them() {
+    let database = migrated().await;
+    let url = || database.url().to_owned().into();
+    let [one, two] = [Uuid::new_v4(), Uuid::new_v4()];
+    let given = [(); 2].map(|()| Arc::new(Notify::new()));
+    let heard = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    for ((own, given), count) in [one, two].into_iter().zip(&given).zip(&heard) {
+        let notice = Arc::new(Notify::new());
+        tokio::spawn(hints::speak(url(), Arc::clone(given), own));
+        tokio::spawn(hints::listen(url(), Arc::clone(&notice), own));
+        let count = Arc::clone(count);
+        tokio::spawn(async move {
+            loop {
+                notice.notified().await;
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let times_heard = |of: usize| heard[of].load(Ordering::Relaxed);
+    let hears = async |from: usize, to: usize| {
+        let before = times_heard(to);
+        let says = "a hint is heard";
+        eventually(Duration::from_secs(30), says, async || {
+            // One is lost while somebody is not listening yet.
+            given[from].notify_one();
+            (times_heard(to) > before).then_some(())
+        })
+        .await;
+    };
+    hears(0, 1).await;
+    assert_eq!(times_heard(0), 0);
+    // What the second one says comes after all that the first one said.
+    hears(1, 0).await;
+    let own = times_heard(1);
+    for _ in 0..8 {
+        hears(1, 0).await;
+    }
+    assert_eq!(times_heard(1), own);
 }

@@ -27,7 +27,7 @@ const AT_ONCE: usize = 4;
 /// So many subjects in the statement before mean that many ask, and what a statement costs beside its subjects is shared by
 /// more of them the fewer statements there are: the next one is sent when one is done, or so many subjects wait, or they
 /// have waited so long.
-const SEVERAL: usize = 8;
+const SEVERAL: usize = 3;
 const MANY: usize = 64;
 const LATE: Duration = Duration::from_millis(2);
 /// How many subjects one statement asks for at most.

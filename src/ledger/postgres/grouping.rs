@@ -24,9 +24,12 @@ use super::many::Act;
 use super::{Core, append, many, moving};
 use crate::keys::wrapping::Numbers;
 
-/// How many statements are under way at a time: one is carried out while another one's commit is
+/// How many statements are under way at a time while few append: one is carried out while another one's commit is
 /// awaited.
 const AT_ONCE: usize = 2;
+/// So many acts in the statement before mean that many append. Then one statement is under way at a time: what it costs
+/// beside its acts, its commit above all, is shared by more of them.
+const SEVERAL: usize = 4;
 /// How many acts share a statement at most.
 const MOST: usize = 48;
 
@@ -43,6 +46,8 @@ struct State {
     running: usize,
     /// The partitions of what is under way.
     busy: HashSet<Partition>,
+    /// How many acts the statement had that was sent last.
+    before: usize,
 }
 
 #[derive(Debug)]
@@ -76,8 +81,9 @@ impl Grouping {
 
     fn join(&self, act: Act) -> Joined<'_> {
         let mut state = locked(&self.state);
-        if state.running < AT_ONCE && state.busy.insert(act.partition) {
+        if state.running < state.at_once() && state.busy.insert(act.partition) {
             state.running += 1;
+            state.before = 1;
             let place = Place(self, act.partition);
             return Joined::Alone(act, place);
         }
@@ -139,11 +145,23 @@ async fn run(core: Arc<Core>, state: Arc<Mutex<State>>) {
 }
 
 impl State {
+    fn at_once(&self) -> usize {
+        match self.before < SEVERAL {
+            true => AT_ONCE,
+            false => 1,
+        }
+    }
+
     /// The next acts to be sent after those of these partitions, none of them of one subject or call; or the end of
     /// a place among those under way. Who came first is in it.
     fn next(&mut self, done: &[Partition]) -> Vec<Given> {
         for partition in done {
             self.busy.remove(partition);
+        }
+        if self.running > self.at_once() {
+            // The other one takes those who wait.
+            self.running -= 1;
+            return Vec::new();
         }
         let mut taken = Distinct::default();
         let mut group = Vec::new();
@@ -164,6 +182,8 @@ impl State {
         self.busy.extend(partitions);
         if group.is_empty() {
             self.running -= 1;
+        } else {
+            self.before = group.len();
         }
         group
     }
@@ -331,14 +351,14 @@ mod tests {
 
     #[test]
     fn no_two_statements_under_way_touch_one_partition() {
-        let (waiting, _callers) = given(&[1, 2, 1, 3]);
+        let (waiting, _callers) = given(&[1, 2, 1]);
         let mut state = State {
             running: 2,
             waiting,
             ..State::default()
         };
         let first = partitions(&state.next(&[]));
-        assert_eq!(first, [1, 2, 1, 3].map(Partition));
+        assert_eq!(first, [1, 2, 1].map(Partition));
         let (later, _their_callers) = given(&[2, 4]);
         state.waiting.extend(later);
         assert_eq!(partitions(&state.next(&[])), [Partition(4)]);
@@ -355,9 +375,29 @@ mod tests {
             running: 2,
             busy: [Partition(1)].into(),
             waiting,
+            ..State::default()
         };
         assert!(state.next(&[]).is_empty());
         assert_eq!((state.running, state.waiting.len()), (1, 1));
         assert_eq!(partitions(&state.next(&[Partition(1)])), [Partition(1)]);
+    }
+
+    #[test]
+    fn while_many_append_one_statement_is_under_way_at_a_time() {
+        let (waiting, _callers) = given(&[1, 2, 3, 4]);
+        let mut state = State {
+            running: 2,
+            waiting,
+            ..State::default()
+        };
+        let many = partitions(&state.next(&[]));
+        assert_eq!(many.len(), SEVERAL);
+        // The other place ends, and who comes meanwhile waits for the one that is left.
+        let (later, _their_callers) = given(&[5]);
+        state.waiting.extend(later);
+        assert!(state.next(&[]).is_empty());
+        assert_eq!((state.running, state.at_once()), (1, 1));
+        assert_eq!(partitions(&state.next(&many)), [Partition(5)]);
+        assert_eq!((state.running, state.at_once()), (1, AT_ONCE));
     }
 }

@@ -524,6 +524,10 @@ impl Ledger for Postgres {
 
 impl Postgres {
     /// What is found of subjects as they are stored, each with the head of its partition: one snapshot.
+    ///
+    /// How many are asked for is hidden from the planner (`SELECT $1`), which would else plan anew for every list that is
+    /// shorter than it assumes, and for longer than the reading takes. Each is looked up by itself (`LATERAL`), since a plan
+    /// that was made while there were few people must still do when there are many.
     async fn rows_of(&self, asked: &[SubjectRef]) -> Result<Vec<PgRow>, Error> {
         let partitions: Vec<i16> = asked.iter().map(|one| code(one.partition)).collect();
         let keys: Vec<&[u8]> = asked.iter().map(|one| one.key.as_slice()).collect();
@@ -533,10 +537,12 @@ impl Postgres {
                h.head, h.key_id::bigint AS key_id, h.leaving::bigint AS leaving,
                s.business_id, s.subject_id, s.version,
                s.fold_version::bigint AS fold_version, s.facts
-             FROM unnest($1::smallint[], $2::bytea[]) WITH ORDINALITY AS a (partition, subject_key, n)
+             FROM unnest((SELECT $1::smallint[]), (SELECT $2::bytea[])) WITH ORDINALITY
+               AS a (partition, subject_key, n)
              LEFT JOIN partition_head AS h ON h.partition = a.partition
-             LEFT JOIN subject AS s
-               ON s.partition = a.partition AND s.subject_key = a.subject_key
+             LEFT JOIN LATERAL
+               (SELECT * FROM subject AS k
+                WHERE k.partition = a.partition AND k.subject_key = a.subject_key LIMIT 1) AS s ON true
              ORDER BY a.n",
         )
         .bind(partitions)

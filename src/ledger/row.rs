@@ -23,8 +23,8 @@ use crate::keys::wrapping::{FIRST, Numbers};
 /// Columns of a row by name, of whichever driver. Numbers are selected as 64 bits.
 pub(super) trait Columns {
     fn number(&self, name: &str) -> Result<i64, sqlx::Error>;
-    fn text(&self, name: &str) -> Result<String, sqlx::Error>;
-    fn bytes(&self, name: &str) -> Result<Vec<u8>, sqlx::Error>;
+    fn text(&self, name: &str) -> Result<&str, sqlx::Error>;
+    fn bytes(&self, name: &str) -> Result<&[u8], sqlx::Error>;
     fn id(&self, name: &str) -> Result<Uuid, sqlx::Error>;
     fn is_null(&self, name: &str) -> Result<bool, sqlx::Error>;
 }
@@ -34,19 +34,19 @@ where
     R: Row,
     for<'n> &'n str: ColumnIndex<R>,
     for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> &'r str: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
     for<'r> Uuid: Decode<'r, R::Database> + Type<R::Database>,
 {
     fn number(&self, name: &str) -> Result<i64, sqlx::Error> {
         self.try_get(name)
     }
 
-    fn text(&self, name: &str) -> Result<String, sqlx::Error> {
+    fn text(&self, name: &str) -> Result<&str, sqlx::Error> {
         self.try_get(name)
     }
 
-    fn bytes(&self, name: &str) -> Result<Vec<u8>, sqlx::Error> {
+    fn bytes(&self, name: &str) -> Result<&[u8], sqlx::Error> {
         self.try_get(name)
     }
 
@@ -92,12 +92,19 @@ pub(super) fn loaded(
         return Err(Error::corrupt("partition_head", partition, "missing"));
     }
     let as_of = Offset(row.number("head").map_err(sort_error)?);
+    Ok((as_of, known(row, asked)?))
+}
+
+/// Reads what was found of the subject asked for; `None`: nothing.
+pub(super) fn known(row: &impl Columns, asked: &SubjectRef) -> Result<Option<Read>, Error> {
     if row.is_null("subject_id").map_err(sort_error)? {
-        return Ok((as_of, None));
+        return Ok(None);
     }
-    let key = shown(asked);
-    let id = row.id("subject_id").map_err(unreadable("subject", &key))?;
-    Ok((as_of, Some(subject(row, &asked.business, SubjectId(id))?)))
+    // Said only of a row that does not read: many are read at a time.
+    let id = row
+        .id("subject_id")
+        .map_err(|fault| unreadable("subject", &shown(asked))(fault))?;
+    Ok(Some(subject(row, &asked.business, SubjectId(id))?))
 }
 
 /// Reads the numbers beside the head of a partition; `None`: there is no head.
@@ -105,20 +112,25 @@ pub(super) fn numbers(row: &impl Columns) -> Result<Option<Numbers>, Error> {
     if row.is_null("key_id").map_err(sort_error)? {
         return Ok(None);
     }
-    let number = |column: &str| {
-        let number = row.number(column).map_err(sort_error)?;
+    let number = |column: &str| row.number(column).map_err(sort_error);
+    Ok(Some(numbered_keys(number("key_id")?, number("leaving")?)?))
+}
+
+/// The numbers that stand beside a head.
+pub(super) fn numbered_keys(current: i64, leaving: i64) -> Result<Numbers, Error> {
+    let number = |column: &str, number| {
         u16::try_from(number).map_err(|fault| Error::corrupt("partition_head", column, fault))
     };
-    let current = number("key_id")?;
-    let leaving = number("leaving")?;
+    let current = number("key_id", current)?;
+    let leaving = number("leaving", leaving)?;
     if leaving >= current {
         let what = format!("{current} after {leaving} are no numbers of keys");
         return Err(Error::corrupt("partition_head", "key_id", what));
     }
-    Ok(Some(Numbers {
+    Ok(Numbers {
         current,
         leaving: (leaving != 0).then_some(leaving),
-    }))
+    })
 }
 
 /// Reads a subject that was asked for by its id, and where it lies.
@@ -129,13 +141,9 @@ pub(super) fn found(
 ) -> Result<(SubjectRef, Read), Error> {
     let fault = unreadable("subject", &asked);
     let partition = row.number("partition").map_err(&fault)?;
-    let business = BusinessId::parse(&row.text("business_id").map_err(&fault)?)
+    let business = BusinessId::parse(row.text("business_id").map_err(&fault)?)
         .map_err(|fault| Error::corrupt("subject", asked, fault))?;
-    let key = hash16(
-        &row.bytes("subject_key").map_err(&fault)?,
-        "subject",
-        &asked,
-    )?;
+    let key = hash16(row.bytes("subject_key").map_err(&fault)?, "subject", &asked)?;
     let number = u16::try_from(row.number("key_id").map_err(&fault)?)
         .map_err(|fault| Error::corrupt("subject", asked, fault))?;
     let place = SubjectRef {
@@ -176,7 +184,7 @@ fn subject(
             version,
         });
     }
-    let facts = Facts::decode(&row.bytes("facts").map_err(&fault)?)
+    let facts = Facts::decode(row.bytes("facts").map_err(&fault)?)
         .map_err(|fault| Error::corrupt("subject", subject_id, fault))?;
     Ok(Read::Current(Box::new(Subject {
         subject_id,
@@ -221,7 +229,7 @@ pub(super) fn recorded(row: &impl Columns) -> Result<Recorded, Error> {
     let payload = if row.is_null("sealed").map_err(&fault)? {
         None
     } else {
-        Some(row.bytes("sealed").map_err(&fault)?)
+        Some(row.bytes("sealed").map_err(&fault)?.to_vec())
     };
     Ok(Recorded {
         position: Position {
@@ -251,11 +259,11 @@ pub(super) fn answer(
     let partition = row.number("partition").map_err(&fault)?;
     Ok(StoredAnswer {
         content_hash: hash16(
-            &row.bytes("content_hash").map_err(&fault)?,
+            row.bytes("content_hash").map_err(&fault)?,
             "idempotency",
             &key,
         )?,
-        answer: row.text("answer").map_err(&fault)?,
+        answer: row.text("answer").map_err(&fault)?.to_owned(),
         position: Position {
             partition: partition_numbered(partition, "idempotency", &key)?,
             offset: Offset(row.number("offset").map_err(&fault)?),
@@ -275,19 +283,19 @@ pub(super) fn head(row: &impl Columns) -> Result<Position, Error> {
 /// Reads a subject as it is stored.
 pub(super) fn stored_subject(row: &impl Columns) -> Result<StoredSubject, Error> {
     let key = row.bytes("subject_key").map_err(sort_error)?;
-    let shown = HEXLOWER.encode(&key);
+    let shown = HEXLOWER.encode(key);
     let subject_id = row
         .id("subject_id")
         .map_err(unreadable("subject", &shown))?;
     let fault = unreadable("subject", &subject_id);
     let fold_version = row.number("fold_version").map_err(&fault)?;
     Ok(StoredSubject {
-        key: hash16(&key, "subject", &subject_id)?,
+        key: hash16(key, "subject", &subject_id)?,
         subject_id: SubjectId(subject_id),
         version: Version(row.number("version").map_err(&fault)?),
         fold_version: i32::try_from(fold_version)
             .map_err(|fault| Error::corrupt("subject", subject_id, fault))?,
-        facts: row.bytes("facts").map_err(&fault)?,
+        facts: row.bytes("facts").map_err(&fault)?.to_vec(),
     })
 }
 
@@ -299,7 +307,7 @@ pub(super) fn system_record(row: &impl Columns) -> Result<SystemRecord, Error> {
     Ok(SystemRecord {
         offset: Offset(offset),
         recorded_at: Timestamp::from_micros(row.number("recorded_at").map_err(&fault)?),
-        body: row.text("body").map_err(&fault)?,
+        body: row.text("body").map_err(&fault)?.to_owned(),
     })
 }
 
@@ -336,7 +344,7 @@ pub(super) fn sends(
         }
         let key = shown(subject);
         let fault = unreadable(TABLE, &key);
-        let purpose = PurposeKey::parse(&row.text("purpose").map_err(&fault)?)
+        let purpose = PurposeKey::parse(row.text("purpose").map_err(&fault)?)
             .map_err(|fault| Error::corrupt(TABLE, &key, fault))?;
         let class = u8::try_from(row.number("class").map_err(&fault)?).ok();
         let class = class
@@ -380,10 +388,10 @@ pub(super) fn shown(subject: &SubjectRef) -> String {
 pub(super) fn permit_holder(row: &impl Columns, opt_out: EventId) -> Result<[u8; 16], Error> {
     const TABLE: &str = "opt_out_permit";
     let holder = row.bytes("request").map_err(unreadable(TABLE, &opt_out))?;
-    hash16(&holder, TABLE, &opt_out)
+    hash16(holder, TABLE, &opt_out)
 }
 
-fn partition_numbered(
+pub(super) fn partition_numbered(
     number: i64,
     table: &'static str,
     key: &dyn fmt::Display,
@@ -483,7 +491,7 @@ pub(super) fn meta(rows: &[impl Columns]) -> Result<Meta, Error> {
         let value = row
             .text("value")
             .map_err(unreadable("ledger_meta", &name))?;
-        values.insert(name, value);
+        values.insert(name.to_owned(), value.to_owned());
     }
     let required = |name: &str| {
         values

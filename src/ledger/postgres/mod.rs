@@ -19,6 +19,7 @@ mod lending;
 mod many;
 mod moving;
 mod notices;
+mod reading;
 mod rotating;
 mod schema;
 
@@ -192,16 +193,16 @@ impl Ledger for Postgres {
         for _ in 0..ATTEMPTS {
             let numbers = stored.numbers();
             let asked = stored.asked(subjects, numbers)?;
-            let rows = self.rows_of(&asked).await?;
-            if !stored.still(numbers, &rows)? {
+            let (heads, rows) = self.core.read(&asked).await?;
+            if let Some(others) = heads.others_than(numbers) {
+                stored.learn(others);
                 continue;
             }
             let mut loaded = Vec::with_capacity(subjects.len());
             for (index, subject) in subjects.iter().enumerate() {
-                let (as_of, read) = row::loaded(&rows[index], subject)?;
-                let before = rows.get(subjects.len() + index);
-                let before = before.map(|row| row::loaded(row, subject)).transpose()?;
-                let before = before.and_then(|(_, read)| read);
+                let as_of = heads.of(subject.partition)?;
+                let read = rows.known(index, subject)?;
+                let before = rows.known(subjects.len() + index, subject)?;
                 let subject = match Stored::one(subject, read, before)? {
                     None => None,
                     Some(read) => Some(row::refolded(self, read).await?),
@@ -523,39 +524,6 @@ impl Ledger for Postgres {
 }
 
 impl Postgres {
-    /// What is found of subjects as they are stored, each with the head of its partition: one snapshot.
-    ///
-    /// How many are asked for is hidden from the planner (`SELECT $1`), which would else plan anew for every list that is
-    /// shorter than it assumes, and for longer than the reading takes. Each is looked up by itself (`LATERAL`), since a plan
-    /// that was made while there were few people must still do when there are many.
-    async fn rows_of(&self, asked: &[SubjectRef]) -> Result<Vec<PgRow>, Error> {
-        let partitions: Vec<i16> = asked.iter().map(|one| code(one.partition)).collect();
-        let keys: Vec<&[u8]> = asked.iter().map(|one| one.key.as_slice()).collect();
-        let (began, mut lent) = (self.core.history.current(), self.core.lent().await?);
-        let rows = sqlx::query(
-            "SELECT (SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)) AS timeline,
-               h.head, h.key_id::bigint AS key_id, h.leaving::bigint AS leaving,
-               s.business_id, s.subject_id, s.version,
-               s.fold_version::bigint AS fold_version, s.facts
-             FROM unnest((SELECT $1::smallint[]), (SELECT $2::bytea[])) WITH ORDINALITY
-               AS a (partition, subject_key, n)
-             LEFT JOIN partition_head AS h ON h.partition = a.partition
-             LEFT JOIN LATERAL
-               (SELECT * FROM subject AS k
-                WHERE k.partition = a.partition AND k.subject_key = a.subject_key LIMIT 1) AS s ON true
-             ORDER BY a.n",
-        )
-        .bind(partitions)
-        .bind(keys)
-        .fetch_all(&mut *lent)
-        .await
-        .map_err(sort_error)?;
-        if let Some(row) = rows.first() {
-            self.core.compare(began, timeline_of(row)?, &mut lent)?;
-        }
-        Ok(rows)
-    }
-
     /// A look in two statements: while keys are rotated, somebody may lie under two.
     async fn look_apart(&self, subject: &SubjectRef, call: Option<Call>) -> Result<Looked, Error> {
         let answer = match call {

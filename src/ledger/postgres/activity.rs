@@ -255,6 +255,7 @@ impl Postgres {
         Err(stored::restless())
     }
 
+    /// Planned once, as the reading of facts is: see [`super::reading`].
     async fn windows(
         &self,
         subjects: &[SubjectRef],
@@ -264,9 +265,12 @@ impl Postgres {
         let (partitions, keys, _) = columns(subjects);
         let rows = sqlx::query(
             "SELECT a.n, w.business_id, w.last_inbound
-             FROM unnest($1::smallint[], $2::bytea[]) WITH ORDINALITY AS a (partition, subject_key, n)
-             JOIN service_window AS w
-               ON w.partition = a.partition AND w.subject_key = a.subject_key AND w.sender_id = $3",
+             FROM unnest((SELECT $1::smallint[]), (SELECT $2::bytea[])) WITH ORDINALITY
+               AS a (partition, subject_key, n)
+             CROSS JOIN LATERAL
+               (SELECT * FROM service_window AS w
+                WHERE w.partition = a.partition AND w.subject_key = a.subject_key AND w.sender_id = $3
+                OFFSET 0) AS w",
         )
         .bind(partitions)
         .bind(keys)
@@ -277,6 +281,7 @@ impl Postgres {
         row::windows(&rows, subjects, found)
     }
 
+    /// Planned once, too.
     async fn sends(
         &self,
         subjects: &[SubjectRef],
@@ -286,7 +291,8 @@ impl Postgres {
         let (partitions, keys, _) = columns(subjects);
         let rows = sqlx::query(
             "SELECT a.n, s.business_id, s.purpose, s.class::bigint AS class, s.sent_at
-             FROM unnest($1::smallint[], $2::bytea[]) WITH ORDINALITY AS a (partition, subject_key, n)
+             FROM unnest((SELECT $1::smallint[]), (SELECT $2::bytea[])) WITH ORDINALITY
+               AS a (partition, subject_key, n)
              CROSS JOIN LATERAL (
                SELECT business_id, purpose, class, sent_at, message FROM message_send AS s
                WHERE s.partition = a.partition AND s.subject_key = a.subject_key AND s.sent_at >= $3

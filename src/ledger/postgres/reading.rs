@@ -28,13 +28,12 @@ const FACTS: &str = "SELECT s.business_id, s.subject_id, s.version, s.fold_versi
       WHERE k.partition = a.partition AND k.subject_key = a.subject_key OFFSET 0) AS s ON true";
 
 /// The columns of [`FACTS`] that are of one person, in order: a row is read without looking their names up.
-const COLUMNS: [&str; 6] = [
+const COLUMNS: [&str; 5] = [
     "business_id",
     "subject_id",
     "version",
     "fold_version",
     "facts",
-    "n",
 ];
 
 impl Core {
@@ -49,7 +48,7 @@ impl Core {
             .fetch_all(&mut *lent)
             .await
             .map_err(sort_error)?;
-        let rows = Rows::in_order(rows)?;
+        let rows = Rows::in_order(rows, asked.len())?;
         let Some(first) = rows.0.first() else {
             return Ok((Heads::default(), rows));
         };
@@ -64,14 +63,20 @@ impl Core {
 pub(super) struct Rows(Vec<PgRow>);
 
 impl Rows {
-    /// The database promises no order, and gives this one.
-    fn in_order(rows: Vec<PgRow>) -> Result<Self, Error> {
-        let number = |row: &PgRow| row.try_get::<i64, _>(5).map_err(sort_error);
+    /// The database promises no order, and gives this one. Who lacks a row was not read, which is not the same as that
+    /// nothing is known of them.
+    fn in_order(rows: Vec<PgRow>, asked: usize) -> Result<Self, Error> {
+        let number = |row: &PgRow| row.try_get::<i64, _>("n").map_err(sort_error);
         let mut numbered = Vec::with_capacity(rows.len());
         for row in rows {
             numbered.push((number(&row)?, row));
         }
         numbered.sort_by_key(|(number, _)| *number);
+        let numbers = numbered.iter().map(|(number, _)| *number);
+        if !numbers.eq((1..).take(asked)) {
+            let fault = "a reading has not one row for each who was asked for";
+            return Err(Error::corrupt("subject", asked, fault));
+        }
         Ok(Self(numbered.into_iter().map(|(_, row)| row).collect()))
     }
 

@@ -333,13 +333,13 @@ impl Follower {
     }
 
     fn looking(&self) -> Duration {
-        if self.waiting.load(Ordering::Acquire) == 0 {
-            return self.parts.term.look();
-        }
+        let waiting = self.waiting.load(Ordering::Acquire) > 0;
         match self.shown.map(|shown| shown.elapsed()) {
-            Some(passed) if passed < WATCHING_ALL_THE_TIME => Duration::ZERO,
+            Some(passed) if waiting && passed < WATCHING_ALL_THE_TIME => Duration::ZERO,
+            // Whoever was shown the first others a moment ago may not have begun to wait.
             Some(passed) if passed < EAGER => WATCHING_EAGERLY,
-            Some(_) | None => WATCHING,
+            Some(_) | None if waiting => WATCHING,
+            Some(_) | None => self.parts.term.look(),
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) fn limited(url: &str, limits: Limits) -> Result<PgConnectOptions, sql
         ("idle_in_transaction_session_timeout", timeout.as_str()),
         // Compiling takes longer than any statement of ours, whatever the planner takes it to cost.
         ("jit", "off"),
+        // Plans are made once and kept. One made while a table was small would go on reading all of it.
+        ("enable_seqscan", "off"),
     ]))
 }
 

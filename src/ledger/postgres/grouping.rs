@@ -61,6 +61,15 @@ struct Given {
 #[error("the runtime has ended")]
 struct Gone;
 
+/// The database has not answered: what came of the acts is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("the database has not answered in time")]
+struct Silent;
+
+fn silent() -> Error {
+    Error::Unavailable(Silent.into())
+}
+
 impl Grouping {
     pub(super) fn new(core: Arc<Core>) -> Self {
         Self {
@@ -135,7 +144,14 @@ async fn run(core: Arc<Core>, state: Arc<Mutex<State>>) {
         }
         let (acts, answers): (Vec<Act>, Vec<_>) =
             group.into_iter().map(|one| (one.act, one.answer)).unzip();
-        let results = core.append_each(&acts, &mut lent).await;
+        // Without a limit of its own a connection that says nothing any more would keep the place, and with it all who come
+        // later, until TCP gives up: their callers' limits end the callers, not this.
+        let limit = core.lender.limit();
+        let sent = core.append_each(&acts, &mut lent);
+        let results = match tokio::time::timeout(limit, sent).await {
+            Ok(results) => results,
+            Err(_) => acts.iter().map(|_| Err(silent())).collect(),
+        };
         done = acts.iter().map(|act| act.partition).collect();
         for (answer, result) in answers.into_iter().zip(results) {
             // Its caller may have gone: it is carried out all the same.

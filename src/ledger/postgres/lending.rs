@@ -68,6 +68,11 @@ impl Lender {
         })
     }
 
+    /// How long a statement may take, until its connection is taken for one that says nothing any more.
+    pub(super) const fn limit(&self) -> Duration {
+        self.limit
+    }
+
     /// Ends all connections, and waits for those that are lent.
     pub(super) async fn close(&self) {
         self.pool.close().await;

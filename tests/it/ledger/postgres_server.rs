@@ -318,3 +318,67 @@ async fn hints_are_heard_by_all_but_who_gives_them() {
     }
     assert_eq!(times_heard(1), own);
 }
+
+fn signal(process: i64, name: &str) {
+    let sent = std::process::Command::new("kill")
+        .args([format!("-{name}"), process.to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_connection_that_falls_silent_with_the_acts_of_many_does_not_keep_the_next_ones_waiting()
+{
+    let database = migrated().await;
+    let limits = Limits {
+        statement_timeout: Duration::from_secs(5),
+        ..LIMITS
+    };
+    let ledger = Arc::new(Postgres::open(database.url(), limits).await.unwrap());
+    let offered = |person: Person| {
+        let ledger = Arc::clone(&ledger);
+        Box::pin(async move { person.next().offer(&*ledger).await })
+    };
+    let head = "SELECT 1 FROM partition_head WHERE partition = 7 FOR UPDATE";
+    let mut raw = Raw::postgres(database.url()).await;
+    let mut holder = Raw::postgres(database.url()).await;
+    holder.run("BEGIN").await;
+    holder.run(head).await;
+    let alone = tokio::spawn(offered(Person::new(1, 7)));
+    waiting(&mut raw, 1).await;
+    // Takes the head between the first act and the others.
+    let mut next_holder = Raw::postgres(database.url()).await;
+    let next_holder = tokio::spawn(async move {
+        next_holder.run("BEGIN").await;
+        next_holder.run(head).await;
+        next_holder
+    });
+    waiting(&mut raw, 2).await;
+    let mut others = Vec::new();
+    for number in 2..8 {
+        let mut other = offered(Person::new(number, 7));
+        // It waits for the first one's partition from here on.
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(other.as_mut().poll(context).is_ready())
+        })
+        .await;
+        others.push(tokio::spawn(other));
+    }
+    holder.run("COMMIT").await;
+    assert!(matches!(alone.await.unwrap(), Ok(Appended::At(_))));
+    let mut holder = next_holder.await.unwrap();
+    waiting(&mut raw, 1).await;
+    let process = "SELECT pid::bigint FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+                   AND datname = current_database()";
+    let process = raw.number(process).await;
+    signal(process, "STOP");
+    holder.run("ROLLBACK").await;
+
+    let later = tokio::time::timeout(Duration::from_secs(30), offered(Person::new(9, 9))).await;
+    signal(process, "CONT");
+    assert!(matches!(later, Ok(Ok(Appended::At(_)))), "{later:?}");
+    for other in others {
+        let other = other.await.unwrap();
+        assert!(matches!(other, Err(Error::Unavailable(_))), "{other:?}");
+    }
+}

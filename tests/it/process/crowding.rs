@@ -47,6 +47,8 @@ async fn without_file_descriptors_it_says_so_rests_and_goes_on_when_others_leave
     let few = r#"ulimit -n 48; exec "$0" "$@""#;
     let gate = Gate::start(place.behind(few, &place.serve(&[]))).await;
     gate.agree(&person(1), "a").await;
+    // What reads opens the database's file, for which no descriptor is left later.
+    assert_eq!(gate.events(&person(1)).await.len(), 1);
     let crowd = callers(&gate, 60).await;
     eventually(LIMIT, "it says what is wrong", async || {
         gate.log().contains(STARVING).then_some(())

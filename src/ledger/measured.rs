@@ -27,10 +27,6 @@ pub struct Measured<T: ?Sized> {
     limit: Duration,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("no answer within {0:?}")]
-struct NoAnswer(Duration);
-
 impl<T: ?Sized> Measured<T> {
     pub fn new(inner: Arc<T>, metrics: Metrics, limit: Duration) -> Self {
         Self {
@@ -46,7 +42,7 @@ impl<T: ?Sized> Measured<T> {
     ) -> Result<A, Error> {
         match tokio::time::timeout(self.limit, call).await {
             Ok(result) => result,
-            Err(_) => Err(Error::Unavailable(NoAnswer(self.limit).into())),
+            Err(_) => Err(Error::no_answer(self.limit)),
         }
     }
 

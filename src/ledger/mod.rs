@@ -26,6 +26,7 @@ mod together;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -313,6 +314,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// The database has not answered for so long.
+    pub(crate) fn no_answer(limit: Duration) -> Self {
+        Self::Unavailable(NoAnswer(limit).into())
+    }
+
     /// A row does not read back: nobody else's fault.
     pub fn is_corrupt(&self) -> bool {
         matches!(self, Self::Corrupt { .. })
@@ -346,6 +352,10 @@ impl Error {
         }
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {0:?}")]
+struct NoAnswer(Duration);
 
 /// An error that several wait for.
 #[derive(Debug, thiserror::Error)]

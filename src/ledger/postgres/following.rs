@@ -23,9 +23,10 @@ use crate::keys::wrapping::Wrapping;
 const MOST_CHANGES: usize = 1_000;
 
 /// What a look returns, of one snapshot. $1: what was applied, by partition; none: nothing changed.
-/// Whether instances are listed is hidden from the planner, which would else plan anew for each value. The heads are read once: their table is small, but each append leaves a dead row in it.
-/// Subjects are looked up one by one: a join would be planned anew each time, which took longer than
-/// the rest, and may be planned as a walk through all of them while the database knows of few.
+/// Whether instances are listed is hidden from the planner, which would else plan anew for each value.
+/// The heads are read once: their table is small, but each append leaves a dead row in it. Subjects
+/// are looked up one by one: a join would be planned anew each time, which took longer than the rest,
+/// and may be planned as a walk through all of them while the database knows of few.
 macro_rules! look {
     ($before:expr, $instances:expr, $also:expr) => {
         concat!(

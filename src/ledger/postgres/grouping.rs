@@ -61,15 +61,6 @@ struct Given {
 #[error("the runtime has ended")]
 struct Gone;
 
-/// The database has not answered: what came of the acts is not known.
-#[derive(Debug, thiserror::Error)]
-#[error("the database has not answered in time")]
-struct Silent;
-
-fn silent() -> Error {
-    Error::Unavailable(Silent.into())
-}
-
 impl Grouping {
     pub(super) fn new(core: Arc<Core>) -> Self {
         Self {
@@ -150,7 +141,7 @@ async fn run(core: Arc<Core>, state: Arc<Mutex<State>>) {
         let sent = core.append_each(&acts, &mut lent);
         let results = match tokio::time::timeout(limit, sent).await {
             Ok(results) => results,
-            Err(_) => acts.iter().map(|_| Err(silent())).collect(),
+            Err(_) => acts.iter().map(|_| Err(Error::no_answer(limit))).collect(),
         };
         done = acts.iter().map(|act| act.partition).collect();
         for (answer, result) in answers.into_iter().zip(results) {

@@ -3,6 +3,7 @@
 //! What a row costs counts here, so rows hold what is of one person alone; the heads of all partitions come once, with
 //! the first row. How often it is read, and for whom together, is the caches' business.
 
+use prost::bytes::Buf;
 use sqlx::postgres::PgRow;
 use sqlx::{Row, ValueRef};
 use uuid::Uuid;
@@ -136,10 +137,10 @@ impl Heads {
         }
         let mut heads = Self::default();
         for row in rows {
-            let (partition, row) = number::<2>(row);
-            let (offset, row) = number::<8>(row);
-            let (current, row) = number::<4>(row);
-            let (leaving, _) = number::<4>(row);
+            let mut row = row.as_slice();
+            let partition = row.get_i16().into();
+            let offset = row.get_i64();
+            let (current, leaving) = (row.get_i32().into(), row.get_i32().into());
             let place = row::partition_numbered(partition, "partition_head", &partition)?;
             let place = usize::from(place.0);
             if heads.offsets.len() <= place {
@@ -166,17 +167,6 @@ impl Heads {
         let mut numbers = self.numbers.iter().copied();
         numbers.find(|found| *found != assumed)
     }
-}
-
-/// The number in the first `N` bytes, the highest first and no larger than eight; and what follows.
-fn number<const N: usize>(bytes: &[u8]) -> (i64, &[u8]) {
-    let (first, rest) = bytes.split_at(N);
-    let is_negative = first[0] >= 0x80;
-    let begin = if is_negative { -1 } else { 0 };
-    let number = first
-        .iter()
-        .fold(begin, |number, byte| (number << 8) | i64::from(*byte));
-    (number, rest)
 }
 
 #[cfg(test)]

@@ -24,9 +24,9 @@ use crate::ledger::{self, Ledger, SubjectRef};
 
 /// How many statements are under way at a time.
 const AT_ONCE: usize = 4;
-/// So many subjects in the statement before mean that many ask, and what a statement costs beside its subjects is shared by
-/// more of them the fewer statements there are: the next one is sent when one is done, or so many subjects wait, or they
-/// have waited so long.
+/// So many subjects in the statement before mean that many ask, and what a statement costs beside its
+/// subjects is shared by more of them the fewer statements there are: the next one is sent when one is
+/// done, or so many subjects wait, or they have waited so long.
 const SEVERAL: usize = 3;
 const MANY: usize = 64;
 const LATE: Duration = Duration::from_millis(2);
@@ -68,12 +68,30 @@ struct State {
 }
 
 impl State {
+    /// What nobody waits for any more is left out.
+    fn drop_abandoned(&mut self) {
+        while self.waiting.front().is_some_and(Batch::is_abandoned) {
+            self.waiting.pop_front();
+        }
+    }
+
     fn may_send(&self) -> bool {
         let Some(next) = self.waiting.front() else {
             return false;
         };
         let due = || next.subjects.len() >= MANY || next.begun.elapsed() >= LATE;
         self.running == 0 || (self.running < AT_ONCE && (self.before < SEVERAL || due()))
+    }
+
+    /// The next one to be sent, if it is to be sent beside those under way.
+    fn begin(&mut self) -> Option<Batch> {
+        let next = self
+            .may_send()
+            .then(|| self.waiting.pop_front())
+            .flatten()?;
+        self.running += 1;
+        self.before = next.subjects.len();
+        Some(next)
     }
 }
 
@@ -124,6 +142,13 @@ impl Gatherer {
         }
         let (places, mut progress) = self.join(subjects)?;
         let is_done = |progress: &Progress| matches!(progress, Progress::Done(_));
+        // Those under way may not end for long, and nobody else may come who would look.
+        if tokio::time::timeout(LATE, progress.wait_for(is_done))
+            .await
+            .is_err()
+        {
+            self.send_due();
+        }
         // Nobody is woken when the statement is sent: whoever has waited so long looks.
         if let Some(patience) = self.0.patience
             && tokio::time::timeout(patience, progress.wait_for(is_done))
@@ -167,6 +192,7 @@ impl Gatherer {
         subjects: &[SubjectRef],
     ) -> Result<(Vec<usize>, watch::Receiver<Progress>), Error> {
         let mut state = self.0.lock();
+        state.drop_abandoned();
         let oldest = state.waiting.front().map(|batch| batch.begun.elapsed());
         if oldest.is_some_and(|waits| self.0.patience.is_some_and(|patience| waits > patience)) {
             return Err(Error::Crowded);
@@ -178,25 +204,28 @@ impl Gatherer {
         let batch = state.waiting.back_mut().expect("one was pushed");
         let places = subjects.iter().map(|subject| batch.add(subject)).collect();
         let progress = batch.progress.subscribe();
-        if state.may_send()
-            && let Some(batch) = state.waiting.pop_front()
-        {
-            state.running += 1;
-            state.before = batch.subjects.len();
-            drop(state);
+        let begun = state.begin();
+        drop(state);
+        if let Some(batch) = begun {
             tokio::spawn(run(self.clone(), batch));
         }
         Ok((places, progress))
     }
 
-    /// The next one to be sent, or the end of a place among those under way. What nobody waits for
-    /// any more is left out.
+    /// Sends what has waited long enough.
+    fn send_due(&self) {
+        let mut state = self.0.lock();
+        state.drop_abandoned();
+        while let Some(batch) = state.begin() {
+            tokio::spawn(run(self.clone(), batch));
+        }
+    }
+
+    /// The next one to be sent, or the end of a place among those under way.
     fn next(&self) -> Option<Batch> {
         let mut state = self.0.lock();
-        let mut next = state.waiting.pop_front();
-        while next.as_ref().is_some_and(Batch::is_abandoned) {
-            next = state.waiting.pop_front();
-        }
+        state.drop_abandoned();
+        let next = state.waiting.pop_front();
         match &next {
             Some(batch) => state.before = batch.subjects.len(),
             None => state.running -= 1,

@@ -3,7 +3,6 @@
 //! What a row costs counts here, so rows hold what is of one person alone; the heads of all partitions come once, with
 //! the first row. How often it is read, and for whom together, is the caches' business.
 
-use prost::bytes::Buf;
 use sqlx::postgres::PgRow;
 use sqlx::{Row, ValueRef};
 use uuid::Uuid;
@@ -138,9 +137,10 @@ impl Heads {
         let mut heads = Self::default();
         for row in rows {
             let mut row = row.as_slice();
-            let partition = row.get_i16().into();
-            let offset = row.get_i64();
-            let (current, leaving) = (row.get_i32().into(), row.get_i32().into());
+            let partition = i16::from_be_bytes(cut(&mut row)).into();
+            let offset = i64::from_be_bytes(cut(&mut row));
+            let current = i32::from_be_bytes(cut(&mut row)).into();
+            let leaving = i32::from_be_bytes(cut(&mut row)).into();
             let place = row::partition_numbered(partition, "partition_head", &partition)?;
             let place = usize::from(place.0);
             if heads.offsets.len() <= place {
@@ -167,6 +167,13 @@ impl Heads {
         let mut numbers = self.numbers.iter().copied();
         numbers.find(|found| *found != assumed)
     }
+}
+
+/// Cuts the first bytes of a row off, which are there: all rows are of one length.
+fn cut<const N: usize>(row: &mut &[u8]) -> [u8; N] {
+    let (first, rest) = row.split_first_chunk().expect("a row is longer");
+    *row = rest;
+    *first
 }
 
 #[cfg(test)]

@@ -275,6 +275,25 @@ async fn a_slow_database_stops_those_who_need_it_and_nobody_else() {
     server.gives(&person(52), &["offers"]).await;
 }
 
+/// Those who come after many asked are read together when a statement is done, but not kept for one that never is.
+#[tokio::test]
+async fn who_comes_alone_after_many_is_not_kept_by_a_statement_that_does_not_end() {
+    let server = TestServer::with(Backend::Postgres, |_| ()).await;
+    let people: Vec<_> = (10..20).map(person).collect();
+    let mut watching = server.sql().await;
+    let mut held = hold_people(&server).await;
+    let (mut client, many) = (server.client(), batch(&people, "offers"));
+    let many = tokio::spawn(async move { client.batch_check_consent(many).await });
+    until_wait(&mut watching, 1).await;
+    let (mut client, alone) = (server.client(), question(&person(1), "offers"));
+    let alone = tokio::spawn(async move { client.check_consent(alone).await });
+    until_wait(&mut watching, 2).await;
+    held.run("ROLLBACK").await;
+    assert_eq!(many.await.unwrap().unwrap().into_inner().results.len(), 10);
+    let alone = alone.await.unwrap().unwrap().into_inner();
+    assert_eq!(alone.decision(), Decision::Deny, "{alone:?}");
+}
+
 #[tokio::test]
 async fn a_batch_is_refused_while_others_have_as_many_recipients_as_are_allowed() {
     let server = TestServer::with(Backend::Postgres, |config| {

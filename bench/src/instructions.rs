@@ -35,8 +35,9 @@ use crate::report;
 const PEOPLE: u64 = 4_000;
 /// How often a call is carried out; then twice as often.
 const CALLS: u64 = 500;
-/// `token` and `jwt` are `warm` with a credential to be judged. Further ones go to the end: the file has a column for each.
-const CASES: [&str; 6] = ["bare", "warm", "cold", "record", "token", "jwt"];
+/// `token` and `jwt` are `warm` with a credential to be judged, `batch` is a call about a hundred people who are in memory.
+/// Further ones go to the end: the file has a column for each.
+const CASES: [&str; 7] = ["bare", "warm", "cold", "record", "token", "jwt", "batch"];
 
 /// Counts every case, compares with the last line that was kept, and adds one.
 pub fn measure(file: &Path) -> anyhow::Result<()> {
@@ -54,8 +55,9 @@ pub fn measure(file: &Path) -> anyhow::Result<()> {
         counts.push(twice.saturating_sub(once) / CALLS);
     }
     let above = counts[1].saturating_sub(counts[0]);
-    let before = std::fs::read_to_string(file)
-        .unwrap_or_else(|_| "commit,when,bare,warm,cold,record,warm above bare,token,jwt\n".into());
+    let before = std::fs::read_to_string(file).unwrap_or_else(|_| {
+        "commit,when,bare,warm,cold,record,warm above bare,token,jwt,batch\n".into()
+    });
     let mut counted: Vec<String> = counts.iter().map(u64::to_string).collect();
     counted.insert(4, above.to_string());
     let line = format!(
@@ -146,15 +148,18 @@ pub fn count(case: &str, directory: &Path, calls: u64) -> anyhow::Result<()> {
         let (mut wire, path) = match case {
             "bare" => (plain().await?, bare::PATH),
             "record" => (gate(&config).await?, audience::RECORD),
+            "batch" => (gate(&config).await?, audience::BATCH),
             _ => (gate(&config).await?, audience::CHECK),
         };
         let call = Call::to(path, authorization.as_deref())?;
         let check = framed(&audience::check(7));
+        let batch = framed(&audience::batch(0..100));
         let frame = |number: u64| -> Bytes {
             match case {
                 "bare" => framed(&bare::Blob::sized(check.len() - 5)),
                 "cold" => framed(&audience::check(number)),
                 "record" => framed(&audience::record(PEOPLE + number, "count")),
+                "batch" => batch.clone(),
                 _ => check.clone(),
             }
         };

@@ -1,5 +1,7 @@
 //! Answers of the consent service.
 
+use uuid::Uuid;
+
 use super::{enums, proto, take_turns, wire_duration, wire_time};
 use crate::consents::Violation;
 use crate::consents::check::{BatchChecked, Checked};
@@ -30,7 +32,7 @@ pub fn checked(checked: Checked) -> proto::CheckConsentResponse {
         valid_for: Some(wire_duration(checked.valid_for)),
         policy_version: checked.policy_version.to_string(),
         consistency_token: checked.token,
-        decision_id: checked.decision_id.to_string(),
+        decision_id: written(checked.decision_id),
     }
 }
 
@@ -43,7 +45,7 @@ pub async fn batch_checked(
         results: results(&checked.verdicts, faults).await,
         policy_version: checked.policy_version.to_string(),
         consistency_token: checked.token,
-        decision_id: checked.decision_id.to_string(),
+        decision_id: written(checked.decision_id),
         valid_until: Some(wire_time(checked.valid_until)),
         valid_for: Some(wire_duration(checked.valid_for)),
     }
@@ -59,7 +61,7 @@ pub async fn stream_checked(
         results: results(&checked.verdicts, faults).await,
         policy_version: checked.policy_version.to_string(),
         consistency_token: checked.token,
-        decision_id: checked.decision_id.to_string(),
+        decision_id: written(checked.decision_id),
         valid_until: Some(wire_time(checked.valid_until)),
         valid_for: Some(wire_duration(checked.valid_for)),
         first_index,
@@ -121,10 +123,13 @@ pub(super) fn reasons(verdict: &Verdict) -> Vec<i32> {
 
 /// The event that a verdict rests on; empty if none.
 pub(super) fn event_id(verdict: &Verdict) -> String {
-    verdict
-        .rests_on
-        .map(|id| id.to_string())
-        .unwrap_or_default()
+    verdict.rests_on.map(|id| written(id.0)).unwrap_or_default()
+}
+
+/// As its `Display` writes it, without growing the text piece by piece: there is one in each answer.
+fn written(id: Uuid) -> String {
+    let mut buffer = Uuid::encode_buffer();
+    id.hyphenated().encode_lower(&mut buffer).to_owned()
 }
 
 pub fn recorded(answer: RecordAnswer) -> (Vec<proto::ConsentRecord>, String) {

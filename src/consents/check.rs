@@ -147,19 +147,20 @@ impl Consents {
         let compiled = self.compiled_for(asked).await?;
         let question = resolve_question(&compiled, asked)?;
         let mut subjects = Vec::with_capacity(addresses.len());
+        let mut questions = Vec::with_capacity(addresses.len());
         for (index, address) in addresses.iter().enumerate() {
             subjects.push(self.subject_ref(&asked.business, &compiled.keys, address));
+            questions.push(question.about(address));
             pause(index).await;
         }
         let entries = self.fresh_entries(asked, &subjects).await?;
         let activities = self
-            .activities(&compiled, &question, (&subjects, addresses), &entries, at)
+            .activities(&compiled, &questions, &subjects, &entries, at)
             .await?;
         let mut verdicts = Vec::with_capacity(entries.len());
-        let people = entries.iter().zip(addresses).zip(&activities);
-        for (index, ((entry, address), activity)) in people.enumerate() {
-            let question = question.about(address);
-            let verdict = decide(&entry.facts, activity, &compiled.rules, &question, at);
+        let people = entries.iter().zip(&questions).zip(&activities);
+        for (index, ((entry, question), activity)) in people.enumerate() {
+            let verdict = decide(&entry.facts, activity, &compiled.rules, question, at);
             let verdict = without_permit(verdict);
             self.count(&verdict);
             verdicts.push(verdict);
@@ -232,16 +233,15 @@ impl Consents {
     async fn activities(
         &self,
         compiled: &Compiled,
-        question: &Resolved<'_>,
-        (subjects, addresses): (&[SubjectRef], &[Address]),
+        questions: &[Question<'_>],
+        subjects: &[SubjectRef],
         entries: &[Arc<Entry>],
         at: Timestamp,
     ) -> Result<Vec<Arc<Activity>>, Error> {
         let mut all = Wanted::default();
         let mut wanting = Vec::new();
-        for (index, (entry, address)) in entries.iter().zip(addresses).enumerate() {
-            let question = question.about(address);
-            let one = wanted(&entry.facts, &compiled.rules, &question, at);
+        for (index, (entry, question)) in entries.iter().zip(questions).enumerate() {
+            let one = wanted(&entry.facts, &compiled.rules, question, at);
             if one != Wanted::default() {
                 wanting.push(index);
                 // A sender is asked about once, for all; of the caps the longest reaches furthest.
@@ -260,9 +260,8 @@ impl Consents {
         let those: Vec<SubjectRef> = wanting.iter().map(|i| subjects[*i].clone()).collect();
         let is_over_cap = |index: usize, sends: &Activity| {
             let index = wanting[index];
-            let question = question.about(&addresses[index]);
-            let facts = &entries[index].facts;
-            let verdict = decide(facts, sends, &compiled.rules, &question, at);
+            let (facts, question) = (&entries[index].facts, &questions[index]);
+            let verdict = decide(facts, sends, &compiled.rules, question, at);
             verdict.reasons().contains(&Reason::FrequencyCap)
         };
         let activity = &self.0.activity;

@@ -51,7 +51,8 @@ fn every_number_of_the_consent_log_can_exist_and_lies_where_the_row_says() {
     for row in rows() {
         let stated = row["jurisdiction"].get(..2).unwrap_or_default();
         match phone::existence(&address(&row)) {
-            Existence::Valid(Some(code)) if stated.is_empty() || code.country() == stated => {}
+            Existence::Valid(Some(code))
+                if stated.is_empty() || code.country().as_str() == stated => {}
             Existence::NotANumber => {}
             other => wrong.push(format!("{} {stated}: {other:?}", row["recipient"])),
         }

@@ -326,7 +326,7 @@ pub(super) fn purposes(
 /// the strictest of them holds whenever the consent is judged.
 pub(super) fn derived_jurisdiction(address: &Address) -> Option<JurisdictionCode> {
     match place::of(address).jurisdictions.as_slice() {
-        [one] => Some(one.clone()),
+        [one] => Some(*one),
         [] => match phone::existence(address) {
             Existence::Valid(country) => country,
             Existence::Invalid | Existence::NotANumber => None,
@@ -343,7 +343,6 @@ fn terms(
 ) -> Terms {
     let jurisdiction = request
         .jurisdiction
-        .clone()
         .or_else(|| derived_jurisdiction(&request.recipient.address));
     Terms {
         purposes: sorted(request.purposes.clone()),

@@ -271,10 +271,15 @@ impl fmt::Display for NoticeRef {
 }
 
 /// Where the person lives: ISO 3166-1 alpha-2 (`DE`) or 3166-2 (`US-TX`).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JurisdictionCode(Short);
+///
+/// Its text, and zeros after it: every check looks up by it and compares it, many times.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JurisdictionCode([u8; 6]);
 
 impl JurisdictionCode {
+    /// From the range that ISO 3166 leaves to its users.
+    pub const ZZ: Self = Self(*b"ZZ\0\0\0\0");
+
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         const ALLOWED: &str = "an ISO 3166-1 alpha-2 code (`DE`) or an ISO 3166-2 code (`US-TX`)";
         if text.is_empty() {
@@ -291,19 +296,29 @@ impl JurisdictionCode {
                     .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
         });
         if country_ok && subdivision_ok {
-            Ok(Self(Short::new(text)))
+            let mut code = [0; 6];
+            code[..text.len()].copy_from_slice(text.as_bytes());
+            Ok(Self(code))
         } else {
             Err(InvalidName::Character { allowed: ALLOWED })
         }
     }
 
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        let text = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
+        str::from_utf8(text).expect("it was text")
     }
 
     /// The country alone: `US` of `US-TX`.
-    pub fn country(&self) -> &str {
-        self.as_str().get(..2).unwrap_or_default()
+    #[must_use]
+    pub fn country(self) -> Self {
+        let [first, second, ..] = self.0;
+        Self([first, second, 0, 0, 0, 0])
+    }
+
+    /// Whether it is no part of a country.
+    pub fn is_country(self) -> bool {
+        self == self.country()
     }
 }
 
@@ -319,21 +334,15 @@ impl<'de> Deserialize<'de> for JurisdictionCode {
     }
 }
 
-impl Borrow<str> for JurisdictionCode {
-    fn borrow(&self) -> &str {
-        self.0.as_str()
-    }
-}
-
 impl fmt::Display for JurisdictionCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str())
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for JurisdictionCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str())
+        f.write_str(self.as_str())
     }
 }
 
@@ -430,6 +439,20 @@ mod tests {
         for bad in ["", "de", "DEU", "US-", "US-TEXAS", "U1", "US-tx"] {
             assert!(JurisdictionCode::parse(bad).is_err(), "{bad}");
         }
-        assert_eq!(JurisdictionCode::parse("US-TX").unwrap().country(), "US");
+        let code = |text| JurisdictionCode::parse(text).unwrap();
+        assert_eq!(code("US-TX").country(), code("US"));
+        assert!(code("US").is_country() && !code("US-TX").is_country());
+        for text in ["DE", "US-TX", "GB-ENG"] {
+            assert_eq!(code(text).as_str(), text);
+        }
+    }
+
+    #[test]
+    fn jurisdictions_are_in_the_order_of_their_texts() {
+        let texts = [
+            "CA", "CA-QC", "GB", "GB-ENG", "US", "US-2", "US-T", "US-TX", "UY",
+        ];
+        let codes = texts.map(|text| JurisdictionCode::parse(text).unwrap());
+        assert!(texts.is_sorted() && codes.is_sorted());
     }
 }

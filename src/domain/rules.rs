@@ -3,7 +3,6 @@
 //! Every decision carries the version of its rules, a hash over all of them, so that it can be made
 //! again years later. The ledger keeps every version's parts.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::catalog::BusinessCatalog;
 use super::hours;
 use super::id::JurisdictionCode;
 use super::place;
-use super::policy::{Entry, Policy, Requirements};
+use super::policy::{Entry, Holding, Policy};
 use super::time::Timestamp;
 
 /// Bumped when code changes what the same data decide.
@@ -59,7 +58,7 @@ impl Rules {
         &self,
         codes: &[JurisdictionCode],
         at: Timestamp,
-    ) -> Option<Cow<'_, Requirements>> {
+    ) -> Option<Holding<'_>> {
         match (codes, self.default()) {
             ([], Some(code)) => self.policy.strictest(std::slice::from_ref(code), at),
             (codes, _) => self.policy.strictest(codes, at),
@@ -125,6 +124,7 @@ pub(crate) mod tests {
     use crate::domain::event::tests::purpose;
     use crate::domain::id::{BusinessId, SenderId};
     use crate::domain::place::Place;
+    use crate::domain::policy::Requirements;
     use crate::domain::policy::tests::{code, entry, lenient, of_entries, policy};
     use crate::domain::vocabulary::{ConsentType, MessageClass};
     use std::collections::BTreeMap;
@@ -251,7 +251,7 @@ pub(crate) mod tests {
         for (default, codes, expected, changes) in [
             (Some("DE"), vec![], &own, ends),
             (None, vec![], &lenient(), None),
-            (None, vec![there.clone()], &own, ends),
+            (None, vec![there], &own, ends),
             (Some("DE"), vec![code("FR")], &lenient(), None),
             (Some("FR"), vec![there], &own, ends),
         ] {

@@ -56,11 +56,16 @@ impl Short {
 
     pub(super) fn as_str(&self) -> &str {
         match &self.0 {
-            Kind::Inline(inline) => {
-                let bytes = &inline.bytes[..inline.length as usize];
-                str::from_utf8(bytes).expect("it was text")
-            }
+            Kind::Inline(_) => str::from_utf8(self.as_bytes()).expect("it was text"),
             Kind::Long(text) => text,
+        }
+    }
+
+    /// Without looking whether it is text, which [`Short::as_str`] does each time.
+    fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Kind::Inline(inline) => &inline.bytes[..inline.length as usize],
+            Kind::Long(text) => text.as_bytes(),
         }
     }
 
@@ -79,9 +84,10 @@ impl PartialOrd for Short {
     }
 }
 
+/// As text does, which is the order of its bytes.
 impl Ord for Short {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.as_str().cmp(other.as_str())
+        self.as_bytes().cmp(other.as_bytes())
     }
 }
 

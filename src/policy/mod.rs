@@ -162,7 +162,7 @@ fn members(table: &mut Table<'_, '_>, code: Option<&JurisdictionCode>) -> Vec<Ju
     let Some(members) = table.list(KEY, platform::country) else {
         return Vec::new();
     };
-    if code.is_some_and(|code| code.as_str() == DEFAULT || code.as_str() != code.country()) {
+    if code.is_some_and(|code| *code == DEFAULT || !code.is_country()) {
         table.mistake(
             KEY,
             format!("have their place with a country or a group of countries, not with `{DEFAULT}` or a part of a country"),
@@ -171,7 +171,7 @@ fn members(table: &mut Table<'_, '_>, code: Option<&JurisdictionCode>) -> Vec<Ju
     let mut seen = BTreeSet::new();
     for (index, member) in members.iter().enumerate() {
         let field = format!("{KEY}[{index}]");
-        if Some(member) == code || member.as_str() == DEFAULT {
+        if Some(member) == code || *member == DEFAULT {
             table.mistake(&field, format!("`{member}` cannot be a member here"));
         }
         if !seen.insert(member) {
@@ -239,10 +239,7 @@ fn refuse_two_kinds(document: &Document<'_>, dated: &[Dated]) {
 
 /// The default must hold from its first day for ever: what no entry answers, nothing allows.
 fn check_default(document: &Document<'_>, dated: &[Dated]) {
-    let entries: Vec<&Dated> = dated
-        .iter()
-        .filter(|one| one.code.as_str() == DEFAULT)
-        .collect();
+    let entries: Vec<&Dated> = dated.iter().filter(|one| one.code == DEFAULT).collect();
     if entries.is_empty() {
         let message =
             format!("no entry for `{DEFAULT}`, the default that holds where no other does");

@@ -59,7 +59,7 @@ fn read_table(mut table: Table<'_, '_>) -> Option<(PlatformRule, Places)> {
 /// Numbers tell the country, rarely more.
 pub(super) fn country(text: &str) -> Result<JurisdictionCode, String> {
     let code = JurisdictionCode::parse(text).map_err(|error| error.to_string())?;
-    if code.as_str() == code.country() {
+    if code.is_country() {
         Ok(code)
     } else {
         Err("must be a country, not a part of one".to_owned())

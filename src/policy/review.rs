@@ -72,7 +72,7 @@ pub fn warnings(policy: &Policy, today: Date) -> Vec<Warning> {
             let next = entries.get(index + 1).map(|next| next.effective_from);
             if let (Some(end), Some(next)) = (entry.effective_to, next)
                 && end < next
-                && code.as_str() != DEFAULT
+                && *code != DEFAULT
             {
                 let what = Concern::GapUntil(day_of(next));
                 warnings.push(Warning { rule: rule(), what });

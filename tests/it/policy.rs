@@ -218,7 +218,7 @@ fn every_entry_and_every_group_has_a_line_in_the_table() {
     for row in golden() {
         if let [code] = &codes(&row["place"])[..] {
             let (by, entry) = policy.entry(Some(code), midnight(&row["day"])).unwrap();
-            seen.insert((by.clone(), entry.effective_from));
+            seen.insert((*by, entry.effective_from));
         }
     }
     let all: BTreeSet<_> = policy
@@ -227,7 +227,7 @@ fn every_entry_and_every_group_has_a_line_in_the_table() {
         .flat_map(|(code, entries)| {
             entries
                 .iter()
-                .map(move |entry| (code.clone(), entry.effective_from))
+                .map(move |entry| (*code, entry.effective_from))
         })
         .collect();
     assert_eq!(seen, all);

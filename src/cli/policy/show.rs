@@ -80,7 +80,7 @@ impl<'a> Answer<'a> {
         if answering == asked {
             return format!("the entry of {asked}");
         }
-        match answering.as_str() {
+        match *answering {
             DEFAULT => format!("{asked} has no entry: the strict default, {DEFAULT}"),
             country if country == asked.country() => {
                 format!("{asked} has no entry of its own: the entry of {country}")

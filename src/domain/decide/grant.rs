@@ -1,12 +1,10 @@
 //! Steps 5 to 9: what must carry a message, a consent of the person or a window that the person opened.
 
-use std::borrow::Cow;
-
 use super::{Carrier, Case, Failing, sooner};
 use crate::domain::catalog::Purpose;
 use crate::domain::facts::{Facts, Grant, Mark};
 use crate::domain::id::JurisdictionCode;
-use crate::domain::policy::{Confirmation, RegistryRule, Requirements};
+use crate::domain::policy::{Confirmation, Holding, RegistryRule, Requirements};
 use crate::domain::rules::Rules;
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::{ConsentType, MessageClass, Reason, RegistryResult};
@@ -133,7 +131,7 @@ impl<'a> Case<'a> {
     }
 
     /// What holds for a record: of the jurisdiction that it states, else of all where the number may be.
-    pub(super) fn requirements(&self, grant: Option<&Grant>) -> Option<Cow<'a, Requirements>> {
+    pub(super) fn requirements(&self, grant: Option<&Grant>) -> Option<Holding<'a>> {
         self.context().requirements(grant, self.at)
     }
 
@@ -179,7 +177,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn requirements(&self, grant: Option<&Grant>, at: Timestamp) -> Option<Cow<'a, Requirements>> {
+    fn requirements(&self, grant: Option<&Grant>, at: Timestamp) -> Option<Holding<'a>> {
         self.rules.requirements_of(self.codes(grant), at)
     }
 }

@@ -107,11 +107,11 @@ impl<'a> Case<'a> {
         let place = self.question.place;
         let stated = grant.and_then(|grant| grant.jurisdiction.as_ref());
         let fits = |code: &JurisdictionCode| {
-            let is_country = code.as_str() == code.country();
+            let is_country = code.is_country();
             place
                 .jurisdictions
                 .iter()
-                .any(|known| known == code || (is_country && known.country() == code.country()))
+                .any(|known| known == code || (is_country && known.country() == *code))
         };
         let zones = match stated {
             Some(code) if !fits(code) => zones_of(code),

@@ -70,7 +70,7 @@ impl Facts {
                     .as_ref()
                     .map_or(0, |shown| shown.processing_version),
                 evidence: evidence_of(terms),
-                jurisdiction: terms.jurisdiction.clone(),
+                jurisdiction: terms.jurisdiction,
                 via_link: event.copied_from,
             });
         }

@@ -38,14 +38,17 @@ pub struct Place {
 pub fn of(address: &Address) -> &'static Place {
     match address.key() {
         MatchKey::Phone(number) => TABLE.of_number(*number),
-        MatchKey::UserId(id) => TABLE.of_country(id.get(..2).unwrap_or_default()),
+        MatchKey::UserId(id) => {
+            let country = id.get(..2).map(JurisdictionCode::parse);
+            TABLE.of_country(country.and_then(Result::ok))
+        }
     }
 }
 
 /// The zones of a country or of a state, the widest first; of a part that is not known those of its
 /// country. Empty: nothing is known.
 pub fn zones_of(code: &JurisdictionCode) -> &'static [Zone] {
-    TABLE.zones_of(code)
+    TABLE.zones_of(*code)
 }
 
 /// SHA-256 over the data that places are found by, hex.

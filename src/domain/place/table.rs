@@ -105,22 +105,23 @@ impl Table {
         &self.places[prefix.place]
     }
 
-    /// The place of somebody of whom only the country is known.
-    pub(super) fn of_country(&self, code: &str) -> &Place {
-        self.jurisdiction(code).unwrap_or(&self.places[0])
+    /// The place of somebody of whom at most the country is known.
+    pub(super) fn of_country(&self, code: Option<JurisdictionCode>) -> &Place {
+        let place = code.and_then(|code| self.jurisdiction(code));
+        place.unwrap_or(&self.places[0])
     }
 
-    pub(super) fn zones_of(&self, code: &JurisdictionCode) -> &[Zone] {
-        let place = self.jurisdiction(code.as_str());
+    pub(super) fn zones_of(&self, code: JurisdictionCode) -> &[Zone] {
+        let place = self.jurisdiction(code);
         &place
-            .unwrap_or_else(|| self.of_country(code.country()))
+            .unwrap_or_else(|| self.of_country(Some(code.country())))
             .zones
     }
 
-    fn jurisdiction(&self, code: &str) -> Option<&Place> {
+    fn jurisdiction(&self, code: JurisdictionCode) -> Option<&Place> {
         let found = self
             .jurisdictions
-            .binary_search_by(|(known, _)| known.as_str().cmp(code));
+            .binary_search_by_key(&code, |(known, _)| *known);
         Some(&self.jurisdictions[found.ok()?].1)
     }
 }
@@ -130,8 +131,7 @@ fn read_jurisdictions(text: &str) -> Vec<(JurisdictionCode, Place)> {
         .map(|[name, zones]| (code(name), zones))
         .collect();
     let with_parts = |whole: &JurisdictionCode| {
-        let within =
-            |other: &&JurisdictionCode| *other == whole || other.country() == whole.as_str();
+        let within = |other: &&JurisdictionCode| *other == whole || other.country() == *whole;
         let codes = rows.iter().map(|(code, _)| code);
         codes.filter(within).cloned().collect()
     };
@@ -141,7 +141,7 @@ fn read_jurisdictions(text: &str) -> Vec<(JurisdictionCode, Place)> {
                 jurisdictions: with_parts(code),
                 zones: words(zones).map(zone).collect(),
             };
-            (code.clone(), place)
+            (*code, place)
         })
         .collect()
 }

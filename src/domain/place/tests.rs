@@ -28,12 +28,9 @@ fn zone_names(code: &str) -> Vec<&'static str> {
     found.iter().map(|zone| zone.name()).collect()
 }
 
-fn countries(place: &Place) -> BTreeSet<&str> {
-    place
-        .jurisdictions
-        .iter()
-        .map(JurisdictionCode::country)
-        .collect()
+fn countries(place: &Place) -> BTreeSet<String> {
+    let codes = place.jurisdictions.iter();
+    codes.map(|code| code.country().to_string()).collect()
 }
 
 /// Numbers, mostly of mobile phones, from all parts of the world; the places of one clock.
@@ -356,7 +353,9 @@ fn where_countries_share_numbers_all_of_them_count() {
     ] {
         let place = number(digits);
         assert!(
-            countries(place).is_subset(&all.iter().copied().collect()),
+            countries(place)
+                .iter()
+                .all(|one| all.contains(&one.as_str())),
             "{digits}: {place:?}"
         );
         assert!(!place.zones.is_empty(), "{digits}");
@@ -402,7 +401,7 @@ fn a_user_id_is_in_the_country_of_its_two_letters() {
     assert_eq!(zones(germany), ["Europe/Berlin"]);
     let states = of_id("US.ENT.11815799212886844830");
     assert_eq!(states.jurisdictions.len(), 1 + 51);
-    assert_eq!(countries(states), BTreeSet::from(["US"]));
+    assert_eq!(countries(states), BTreeSet::from(["US".to_owned()]));
     assert_eq!(zones(states), zone_names("US"));
     assert_eq!(*of_id("ZZ.1"), Place::default());
     assert_eq!(*of_id("EU.1"), Place::default());

@@ -7,8 +7,8 @@
 mod merge;
 mod timeline;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ use timeline::Timelines;
 
 pub use self::merge::shorter;
 
-/// Code of the strict default, from the range that ISO 3166 leaves to users.
-pub const DEFAULT: &str = "ZZ";
+/// Code of the strict default.
+pub const DEFAULT: JurisdictionCode = JurisdictionCode::ZZ;
 
 /// The most asks that [`Asking::max_total`] may permit: facts remember the last eight.
 pub const MOST_ASKS: u32 = 8;
@@ -255,22 +255,18 @@ impl Policy {
     /// What holds for somebody who may live in any of `codes`, column by column the strictest of
     /// them; where nothing is known of the place (no code), the strict default. `None` as soon as
     /// one of them has nothing that holds.
-    pub fn strictest(
-        &self,
-        codes: &[JurisdictionCode],
-        at: Timestamp,
-    ) -> Option<Cow<'_, Requirements>> {
+    pub fn strictest(&self, codes: &[JurisdictionCode], at: Timestamp) -> Option<Holding<'_>> {
         let Some((first, others)) = codes.split_first() else {
-            return self.requirements(None, at).map(Cow::Borrowed);
+            return self.requirements(None, at).map(Holding::Entry);
         };
         let first = self.requirements(Some(first), at)?;
-        let merged = Cow::Borrowed(first);
+        let merged = Holding::Entry(first);
         others.iter().try_fold(merged, |merged, code| {
             let next = self.requirements(Some(code), at)?;
             // Fifty states with one entry are one candidate.
             Some(match std::ptr::eq(next, first) {
                 true => merged,
-                false => Cow::Owned(merged.strictest(next)),
+                false => Holding::Merged(Box::new(merged.strictest(next))),
             })
         })
     }
@@ -325,7 +321,27 @@ impl Policy {
     fn platform_rules(&self, number_of: &JurisdictionCode) -> impl Iterator<Item = &PlatformRule> {
         self.platform
             .iter()
-            .filter(|rule| rule.country.as_str() == number_of.country())
+            .filter(|rule| rule.country == number_of.country())
+    }
+}
+
+/// What holds where a person may be, which every check asks for several times.
+#[derive(Debug, Clone)]
+pub enum Holding<'a> {
+    /// What one entry says.
+    Entry(&'a Requirements),
+    /// The strictest of several.
+    Merged(Box<Requirements>),
+}
+
+impl Deref for Holding<'_> {
+    type Target = Requirements;
+
+    fn deref(&self) -> &Requirements {
+        match self {
+            Self::Entry(requirements) => requirements,
+            Self::Merged(requirements) => requirements,
+        }
     }
 }
 
@@ -335,16 +351,16 @@ fn entry_of<'a>(
     code: Option<&JurisdictionCode>,
     at: Timestamp,
 ) -> Option<(&'a JurisdictionCode, &'a Entry)> {
-    let own = |name: &str| {
-        let (code, entries) = jurisdictions.get_key_value(name)?;
+    let own = |name| {
+        let (code, entries) = jurisdictions.get_key_value(&name)?;
         let entry = entries.iter().find(|entry| entry.holds(at))?;
         Some((code, entry))
     };
-    let joined = |country: &str| {
+    let joined = |country| {
         jurisdictions.iter().find_map(|(code, entries)| {
             let entry = entries
                 .iter()
-                .find(|entry| entry.members.contains(country) && entry.holds(at))?;
+                .find(|entry| entry.members.contains(&country) && entry.holds(at))?;
             Some((code, entry))
         })
     };
@@ -359,23 +375,22 @@ fn entries_about<'a>(
     jurisdictions: &'a Jurisdictions,
     code: Option<&'a JurisdictionCode>,
 ) -> impl Iterator<Item = &'a Entry> {
-    let country = code.map(JurisdictionCode::country);
+    let country = code.map(|code| code.country());
     let named = own_names(code)
         .chain([DEFAULT])
-        .filter_map(|name| jurisdictions.get(name))
+        .filter_map(|name| jurisdictions.get(&name))
         .flatten();
     let joined = jurisdictions
         .values()
         .flatten()
-        .filter(move |entry| country.is_some_and(|country| entry.members.contains(country)));
+        .filter(move |entry| country.is_some_and(|country| entry.members.contains(&country)));
     named.chain(joined)
 }
 
 /// Under which names a place may have an entry of its own: the part of a country, the country.
-fn own_names(code: Option<&JurisdictionCode>) -> impl Iterator<Item = &str> {
-    let part = code.map(JurisdictionCode::as_str);
-    let country = code.map(JurisdictionCode::country);
-    [part, country].into_iter().flatten()
+fn own_names(code: Option<&JurisdictionCode>) -> impl Iterator<Item = JurisdictionCode> + use<> {
+    let country = code.map(|code| code.country());
+    [code.copied(), country].into_iter().flatten()
 }
 
 impl PlatformRule {

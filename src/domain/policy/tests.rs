@@ -181,7 +181,7 @@ fn several_candidates_are_judged_by_all_their_entries() {
     assert_eq!(strictest(&["CA", "BS"]), 1, "the default counts among them");
     assert_eq!(strictest(&[]), 1, "nothing known");
     let one = policy.strictest(&[code("US-NY"), code("US-TX")], at(1));
-    assert!(matches!(one, Some(Cow::Borrowed(_))), "one entry, not two");
+    assert!(matches!(one, Some(Holding::Entry(_))), "one entry, not two");
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl Timelines {
         let members = jurisdictions.values().flatten().flat_map(|e| &e.members);
         let named: BTreeSet<&JurisdictionCode> = jurisdictions.keys().chain(members).collect();
         let timeline = |code: &JurisdictionCode| Timeline::of(jurisdictions, Some(code));
-        let lines = named.into_iter().map(|code| (code.clone(), timeline(code)));
+        let lines = named.into_iter().map(|code| (*code, timeline(code)));
         Self {
             named: lines.collect(),
             nowhere: Timeline::of(jurisdictions, None),
@@ -44,8 +44,8 @@ impl Timelines {
     }
 
     pub(super) fn timeline(&self, code: Option<&JurisdictionCode>) -> &Timeline {
-        let named = |name: &str| self.named.get(name);
-        code.and_then(|code| named(code.as_str()).or_else(|| named(code.country())))
+        let named = |code| self.named.get(&code);
+        code.and_then(|code| named(*code).or_else(|| named(code.country())))
             .unwrap_or(&self.nowhere)
     }
 }

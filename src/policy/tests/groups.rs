@@ -2,9 +2,9 @@
 
 use super::*;
 
-fn members_of(text: &str, code: &str) -> Vec<String> {
+fn members_of(text: &str, group: &str) -> Vec<String> {
     let policy = load(text).unwrap_or_else(|error| panic!("{error}"));
-    let members = policy.jurisdictions()[code][0].members.iter();
+    let members = policy.jurisdictions()[&code(group)][0].members.iter();
     members.map(ToString::to_string).collect()
 }
 

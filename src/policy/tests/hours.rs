@@ -7,7 +7,7 @@ const OFFICE: &str = r#"{ mon-fri = "08:00-20:00", sat = "09:00-13:00", sun = "n
 
 fn hours_of(columns: &[(&str, &str)]) -> SendingHours {
     let policy = load(&table(columns)).unwrap_or_else(|error| panic!("{error}"));
-    let hours = policy.jurisdictions()["ZZ"][0]
+    let hours = policy.jurisdictions()[&code("ZZ")][0]
         .requirements
         .sending_hours
         .clone();
@@ -63,7 +63,9 @@ fn hours_may_stand_in_a_table_of_their_own() {
         table(&[])
     );
     let policy = load(&text).unwrap();
-    let hours = &policy.jurisdictions()["ZZ"][0].requirements.sending_hours;
+    let hours = &policy.jurisdictions()[&code("ZZ")][0]
+        .requirements
+        .sending_hours;
     assert_eq!(hours.as_ref().unwrap().weekdays[6], [span(12, 21)]);
     let wrong = text.replace("sun = \"12:00", "sun = \"21:00");
     assert_eq!(

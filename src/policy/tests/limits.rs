@@ -6,7 +6,7 @@ use crate::domain::policy::{FrequencyCap, RegistryKind, RegistryRule, Requiremen
 
 fn requirements(columns: &[(&str, &str)]) -> Requirements {
     let policy = load(&table(columns)).unwrap_or_else(|error| panic!("{error}"));
-    (*policy.jurisdictions()["ZZ"][0].requirements).clone()
+    (*policy.jurisdictions()[&code("ZZ")][0].requirements).clone()
 }
 
 /// What is wrong with a column, without its line and path.

@@ -91,7 +91,7 @@ fn every_column_is_read() {
         ("proof_retention", "\"P3Y\""),
     ]);
     let policy = load(&text).unwrap();
-    let entry = &policy.jurisdictions()["ZZ"][0];
+    let entry = &policy.jurisdictions()[&code("ZZ")][0];
     let days = |days: u64| Duration::from_hours(24 * days);
     assert_eq!(entry.effective_from, at("2020-01-01"));
     assert_eq!(entry.effective_to, None);
@@ -120,7 +120,7 @@ fn every_column_is_read() {
 #[test]
 fn columns_that_are_left_out_ask_for_nothing_but_permit_no_ask() {
     let policy = load(&table(&[])).unwrap();
-    let entry = &policy.jurisdictions()["ZZ"][0];
+    let entry = &policy.jurisdictions()[&code("ZZ")][0];
     assert!(entry.members.is_empty());
     assert_eq!(entry.requirements.sending_hours, None);
     assert!(entry.requirements.frequency_caps.is_empty());
@@ -243,7 +243,10 @@ fn dates_that_overlap_within_one_code_are_refused_at_the_later_one() {
         ["line 12: jurisdiction[1]: `DE` has an entry for these dates already, on line 23"]
     );
     let touching = text.replace("effective_to = 2025-01-02", "effective_to = 2025-01-01");
-    assert_eq!(load(&touching).unwrap().jurisdictions()["DE"].len(), 2);
+    assert_eq!(
+        load(&touching).unwrap().jurisdictions()[&code("DE")].len(),
+        2
+    );
     let duplicate = [table(&[]), table(&[])].concat();
     assert_eq!(
         mistakes(&duplicate),

@@ -36,7 +36,7 @@ impl<'a> Teller<'a> {
             .as_ref()
             .and_then(|best| best.grant.jurisdiction.as_ref());
         // What the number says, too, need not be said twice.
-        if let Some(stated) = stated.filter(|stated| *places != [(*stated).clone()]) {
+        if let Some(stated) = stated.filter(|stated| *places != [*(*stated)]) {
             let lives = format!(
                 "The consent is judged by where its own record says the person lives: {stated}."
             );

@@ -54,7 +54,7 @@ impl<'a> Teller<'a> {
     pub(super) fn jurisdictions(&self) -> Vec<JurisdictionCode> {
         let grant = self.best.as_ref().map(|best| best.grant);
         let entries = self.entries(grant).into_iter();
-        let mut codes: Vec<JurisdictionCode> = entries.map(|(code, _)| code.clone()).collect();
+        let mut codes: Vec<JurisdictionCode> = entries.map(|(code, _)| *code).collect();
         codes.sort();
         codes.dedup();
         codes

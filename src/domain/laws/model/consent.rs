@@ -148,11 +148,11 @@ impl<'a> Now<'a> {
     /// What holds for a record, or for the number: "what the record says beats the number's prefix";
     /// of several places the strictest; of none the business's own.
     pub(super) fn required(&self, consent: Option<&Consent>) -> Requirements {
-        let stated = consent.and_then(|c| c.jurisdiction.clone());
+        let stated = consent.and_then(|c| c.jurisdiction);
         let own = &self.case.rules.catalog.business.default_jurisdiction;
         let codes: Vec<Option<JurisdictionCode>> = match stated {
             Some(code) => vec![Some(code)],
-            None if self.case.place.jurisdictions.is_empty() => vec![own.clone()],
+            None if self.case.place.jurisdictions.is_empty() => vec![*own],
             None => {
                 let known = self.case.place.jurisdictions.iter();
                 known.cloned().map(Some).collect()

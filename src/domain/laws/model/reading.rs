@@ -264,7 +264,7 @@ impl History {
                 implied: terms.implied,
                 notice: notice.map(|n| (n.notice.notice_id.clone(), n.processing_version)),
                 evidence: evidence_of(terms),
-                jurisdiction: terms.jurisdiction.clone(),
+                jurisdiction: terms.jurisdiction,
                 via: event.copied_from,
             });
         }
@@ -295,7 +295,7 @@ impl History {
                     .as_ref()
                     .map(|n| (n.notice_id.clone(), processed)),
                 evidence: grant.evidence,
-                jurisdiction: grant.jurisdiction.clone(),
+                jurisdiction: grant.jurisdiction,
                 via: linked,
             });
         }

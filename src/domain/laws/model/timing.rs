@@ -22,7 +22,7 @@ impl<'a> Now<'a> {
         let prohibited = case.rules.policy.platform.iter().any(|rule| {
             let mut countries = case.place.jurisdictions.iter().map(|code| code.country());
             rule.classes.contains(&case.class)
-                && countries.any(|country| country == rule.country.as_str())
+                && countries.any(|country| country == rule.country)
                 && rule.effective_from <= self.at
                 && rule.effective_to.is_none_or(|end| self.at < end)
         });
@@ -137,7 +137,7 @@ impl<'a> Now<'a> {
         let known = &place.jurisdictions;
         let stated = consent.and_then(|c| c.jurisdiction.as_ref());
         let elsewhere = stated.filter(|code| {
-            let the_country = code.as_str() == code.country();
+            let the_country = code.is_country();
             let agrees = |of_number: &crate::domain::id::JurisdictionCode| {
                 of_number == *code || (the_country && of_number.country() == code.country())
             };

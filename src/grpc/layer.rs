@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -30,8 +30,9 @@ use crate::clock::Clock;
 use crate::consents::progress::Progress;
 use crate::telemetry::Rpcs;
 
-const TIMEOUT: &str = "grpc-timeout";
-const STATUS: &str = "grpc-status";
+// As names, since each call looks them up: as text they would be read anew each time.
+static TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+static STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// How the paths of gRPC's own services begin: health and reflection, whose streams only callers end.
 const INFRASTRUCTURE: &str = "/grpc.";
 
@@ -47,7 +48,7 @@ impl Deadline {
     /// own, so that our answer and not the transport's timer ends the call.
     fn from_headers(headers: &HeaderMap, waited: Duration, writes: TaskTracker) -> Self {
         let timeout = headers
-            .get(TIMEOUT)
+            .get(&TIMEOUT)
             .and_then(|value| parse_timeout(value.to_str().ok()?));
         let at = timeout.and_then(|timeout| {
             let margin = (timeout / 10).min(Duration::from_millis(10));
@@ -318,8 +319,8 @@ where
         let call = self.inner.call(request).instrument(span);
         Box::pin(async move {
             let mut response = call.await?;
-            translate(response.headers_mut(), observed.shared.max_message_size);
-            observed.code = code_of(response.headers());
+            let most = observed.shared.max_message_size;
+            observed.code = translate(response.headers_mut(), most);
             Ok(response.map(|body| Counted {
                 body,
                 end,
@@ -369,15 +370,19 @@ impl http_body::Body for Until {
 }
 
 /// The transport refuses a message over the limit with `OUT_OF_RANGE`, which gRPC keeps for
-/// iterating past an end; nothing of ours uses that code.
-fn translate(headers: &mut HeaderMap, max_message_size: u64) {
-    if code_of(headers) == Some(Code::OutOfRange as i32) {
-        headers.extend(status::too_large(max_message_size));
+/// iterating past an end; nothing of ours uses that code. Answers the code that is told, if one is told
+/// before the message.
+fn translate(headers: &mut HeaderMap, max_message_size: u64) -> Option<i32> {
+    let code = code_of(headers);
+    if code != Some(Code::OutOfRange as i32) {
+        return code;
     }
+    headers.extend(status::too_large(max_message_size));
+    code_of(headers)
 }
 
 fn code_of(headers: &HeaderMap) -> Option<i32> {
-    headers.get(STATUS)?.to_str().ok()?.parse().ok()
+    headers.get(&STATUS)?.to_str().ok()?.parse().ok()
 }
 
 /// One call until its end.
@@ -517,9 +522,9 @@ mod tests {
     #[test]
     fn a_message_over_the_limit_is_an_exhausted_resource() {
         let mut headers = HeaderMap::new();
-        headers.insert(STATUS, HeaderValue::from_static("11"));
+        headers.insert(&STATUS, HeaderValue::from_static("11"));
         translate(&mut headers, 4_711);
         assert_eq!(code_of(&headers), Some(8));
-        assert_eq!(headers.get_all(STATUS).iter().count(), 1);
+        assert_eq!(headers.get_all(&STATUS).iter().count(), 1);
     }
 }

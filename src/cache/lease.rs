@@ -10,7 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What a clock may be off, and a moment between looking at it and acting.
-const MOMENT: Duration = Duration::from_millis(50);
+const MOMENT: Duration = Duration::from_millis(100);
+/// What the statements of an opt-out take beside its wait, so that all of it takes 1.1 of the lease.
+/// Whoever answers gives up as much, and the moment as well: the gap between the two stays.
+const STATEMENTS: Duration = Duration::from_millis(20);
 
 /// The length of an instance's leases, and what follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,13 +22,13 @@ pub struct Term(pub Duration);
 impl Term {
     /// How long a renewal counts, from before it was sent.
     pub fn usable(self) -> Duration {
-        (self.0 * 9 / 10).saturating_sub(MOMENT)
+        (self.0 * 9 / 10).saturating_sub(MOMENT + STATEMENTS)
     }
 
     /// How long whoever restricts waits for an instance that says nothing, from its commit; and how
     /// long a row must stand still before it may be taken away.
     pub fn waiting(self) -> Duration {
-        self.0 * 11 / 10 + MOMENT
+        (self.0 * 11 / 10).saturating_sub(STATEMENTS)
     }
 
     /// The period of looks (F1).
@@ -129,11 +132,12 @@ mod tests {
             TERM,
             Term(Duration::from_mins(1)),
         ] {
-            // Ten percent off in both directions.
-            assert!(
-                term.waiting() * 10 / 11 > term.usable() * 10 / 9,
-                "{term:?}"
-            );
+            // Ten percent off in both directions, and a moment between looking and acting.
+            let (ended, waited) = (term.usable() * 10 / 9, term.waiting() * 10 / 11);
+            assert!(waited > ended + MOMENT, "{term:?}");
+            // An instance of before, which used 0.9 of it less 50 ms, is waited for long enough, too.
+            let ended = (term.0 * 9 / 10 - Duration::from_millis(50)) * 10 / 9;
+            assert!(waited > ended, "{term:?}");
             assert!(term.limit() < term.0 / 4 && term.renewal() * 3 < term.usable());
         }
         let endless = Lease::endless();

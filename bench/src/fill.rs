@@ -3,8 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use consentgate::clock::SystemClock;
+use consentgate::consents::record::RecordRequest;
+use consentgate::consents::{Consents, Error};
 use consentgate::grpc::convert::write;
 use consentgate::server::Server;
 use consentgate::telemetry::Metrics;
@@ -19,6 +22,8 @@ use crate::hosts::gate::Gates;
 const AT_ONCE: u64 = 1_000;
 /// Statements at a time.
 const WRITERS: usize = 4;
+/// How often a statement is repeated. Among millions of rows a disk that is behind may hold one up for many seconds.
+const REPEATS: usize = 30;
 
 /// The key of a row in the reference's tables: spread like a keyed hash, and known to SQL as well.
 pub fn reference_key(number: u64) -> [u8; 16] {
@@ -68,9 +73,7 @@ pub async fn people(gates: &Gates, from: u64, to: u64) -> anyhow::Result<()> {
                 let people = begin..(begin + AT_ONCE).min(to);
                 let requests = people.map(|person| write::record(audience::record(person, "fill")));
                 let requests: Vec<_> = requests.collect::<Result<_, _>>()?;
-                for recorded in consents.record_many(requests).await {
-                    recorded?;
-                }
+                record(&consents, requests).await?;
             }
         });
     }
@@ -84,4 +87,20 @@ pub async fn people(gates: &Gates, from: u64, to: u64) -> anyhow::Result<()> {
         .execute(&mut connection)
         .await?;
     Ok(())
+}
+
+/// Records them. A repeat has the same idempotency keys, so nothing is recorded twice.
+async fn record(consents: &Consents, requests: Vec<RecordRequest>) -> anyhow::Result<()> {
+    let mut repeats = 0..REPEATS;
+    loop {
+        let answers = consents.record_many(requests.clone()).await;
+        let failed = answers.into_iter().find_map(Result::err);
+        match failed {
+            Some(Error::Unavailable { .. }) if repeats.next().is_some() => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Some(error) => return Err(error.into()),
+            None => return Ok(()),
+        }
+    }
 }

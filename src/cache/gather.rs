@@ -68,9 +68,10 @@ struct State {
 }
 
 impl State {
-    /// What nobody waits for any more is left out.
+    /// What nobody waits for any more is left out once another can be sent in its place. Until then it
+    /// stays in front, and says to those who come how long one waits here.
     fn drop_abandoned(&mut self) {
-        while self.waiting.front().is_some_and(Batch::is_abandoned) {
+        while self.running < AT_ONCE && self.waiting.front().is_some_and(Batch::is_abandoned) {
             self.waiting.pop_front();
         }
     }
@@ -85,10 +86,12 @@ impl State {
 
     /// The next one to be sent, if it is to be sent beside those under way.
     fn begin(&mut self) -> Option<Batch> {
-        let next = self
-            .may_send()
-            .then(|| self.waiting.pop_front())
-            .flatten()?;
+        self.drop_abandoned();
+        self.may_send().then(|| self.take()).flatten()
+    }
+
+    fn take(&mut self) -> Option<Batch> {
+        let next = self.waiting.pop_front()?;
         self.running += 1;
         self.before = next.subjects.len();
         Some(next)
@@ -140,6 +143,7 @@ impl Gatherer {
             let read = async move { read(ledger.as_ref(), &subjects).await };
             return Ok(self.0.lane.run(read).await?);
         }
+        let asked = Instant::now();
         let (places, mut progress) = self.join(subjects)?;
         let is_done = |progress: &Progress| matches!(progress, Progress::Done(_));
         // Those under way may not end for long, and nobody else may come who would look.
@@ -151,7 +155,7 @@ impl Gatherer {
         }
         // Nobody is woken when the statement is sent: whoever has waited so long looks.
         if let Some(patience) = self.0.patience
-            && tokio::time::timeout(patience, progress.wait_for(is_done))
+            && tokio::time::timeout_at(asked + patience, progress.wait_for(is_done))
                 .await
                 .is_err()
             && matches!(*progress.borrow(), Progress::Waiting)
@@ -215,7 +219,6 @@ impl Gatherer {
     /// Sends what has waited long enough.
     fn send_due(&self) {
         let mut state = self.0.lock();
-        state.drop_abandoned();
         while let Some(batch) = state.begin() {
             tokio::spawn(run(self.clone(), batch));
         }
@@ -224,13 +227,9 @@ impl Gatherer {
     /// The next one to be sent, or the end of a place among those under way.
     fn next(&self) -> Option<Batch> {
         let mut state = self.0.lock();
+        state.running -= 1;
         state.drop_abandoned();
-        let next = state.waiting.pop_front();
-        match &next {
-            Some(batch) => state.before = batch.subjects.len(),
-            None => state.running -= 1,
-        }
-        next
+        state.take()
     }
 }
 

@@ -275,6 +275,34 @@ async fn a_slow_database_stops_those_who_need_it_and_nobody_else() {
     server.gives(&person(52), &["offers"]).await;
 }
 
+/// Who waited first and gave up still says how long one waits.
+#[tokio::test]
+async fn who_comes_while_others_have_waited_too_long_is_refused_before_it_has() {
+    let server = TestServer::with(Backend::Postgres, |config| {
+        config.max_database_wait = Some(Duration::from_secs(2));
+    })
+    .await;
+    let mut watching = server.sql().await;
+    let mut held = hold_people(&server).await;
+    let mut tasks = JoinSet::new();
+    for number in 10..14 {
+        let (mut client, asked) = (server.client(), question(&person(number), "offers"));
+        tasks.spawn(async move { client.check_consent(asked).await.map(drop) });
+        until_wait(&mut watching, i64::from(number) - 9).await;
+    }
+    shed(server.try_check(question(&person(14), "offers")).await);
+    // It would be told that its deadline passed.
+    let mut soon = Request::new(question(&person(15), "offers"));
+    soon.set_timeout(Duration::from_secs(1));
+    shed(server.client().check_consent(soon).await);
+    held.run("ROLLBACK").await;
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap().unwrap();
+    }
+    let answer = server.check(&person(15), "offers").await;
+    assert_eq!(answer.decision(), Decision::Deny, "{answer:?}");
+}
+
 /// Those who come after many asked are read together when a statement is done, but not kept for one that never is.
 #[tokio::test]
 async fn who_comes_alone_after_many_is_not_kept_by_a_statement_that_does_not_end() {

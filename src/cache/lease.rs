@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// What a clock may be off, and a moment between looking at it and acting.
 const MOMENT: Duration = Duration::from_millis(100);
-/// What the statements of an opt-out take beside its wait, so that all of it takes 1.1 of the lease.
+/// What the statements of an opt-out may take beside its wait, so that all of it ends within 1.1 of the lease.
 /// Whoever answers gives up as much, and the moment as well: the gap between the two stays.
 const STATEMENTS: Duration = Duration::from_millis(20);
 

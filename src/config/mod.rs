@@ -151,8 +151,8 @@ settings! {
 
     "Several instances" {
         /// How long an instance may answer from memory without hearing from the database, and about
-        /// how long an opt-out waits for an instance that vanished. Only with PostgreSQL. From 500ms
-        /// to 1m.
+        /// how long an opt-out waits for an instance that vanished. Only with PostgreSQL. From 500ms,
+        /// where a single lost statement may cost it, to 1m.
         lease: Duration = value("3s"),
         /// How long the lease may be lost before the health service reports `NOT_SERVING`.
         unready_after: Duration = value("1s"),

@@ -2,6 +2,11 @@
 //!
 //! What routes the other services looks a path up in a tree and wraps each call three times. That
 //! costs a check about as much as its own decision does, and there are only a few services.
+//!
+//! A batch is carried out as a task of its own on the server's runtime, from reading its message to
+//! writing its answer: not in the thread of its connection, whose other calls it would keep waiting.
+//! What is made for a thousand people is so made and given back by one thread, and who is refused
+//! before its turn comes is refused unread.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -9,25 +14,34 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::consent_service::ConsentService;
+use super::layer::{self, Deadline};
 use super::proto::consent_service_server::ConsentServiceServer;
+use super::shed::{Queued, Shedding};
 
 /// How the paths of its methods begin.
 const CONSENT_SERVICE: &str = "/consentgate.v1.ConsentService/";
+/// How the one of a batch goes on.
+const BATCH: &str = "BatchCheckConsent";
 
 /// Puts [`Front`] before the other services.
 #[derive(Debug, Clone)]
-pub struct FrontLayer(pub ConsentServiceServer<ConsentService>);
+pub struct FrontLayer {
+    pub consent: ConsentServiceServer<ConsentService>,
+    pub shedding: Shedding,
+}
 
 impl<S> Layer<S> for FrontLayer {
     type Service = Front<S>;
 
     fn layer(&self, others: S) -> Front<S> {
         Front {
-            consent: self.0.clone(),
+            consent: self.consent.clone(),
+            shedding: self.shedding.clone(),
             others,
         }
     }
@@ -37,7 +51,26 @@ impl<S> Layer<S> for FrontLayer {
 #[derive(Debug, Clone)]
 pub struct Front<S> {
     consent: ConsentServiceServer<ConsentService>,
+    shedding: Shedding,
     others: S,
+}
+
+/// Carries out a batch, in its turn.
+async fn in_turn(
+    mut consent: ConsentServiceServer<ConsentService>,
+    turn: Queued,
+    request: Request<Body>,
+) -> Response<Body> {
+    let deadline = request.extensions().get::<Deadline>();
+    let deadline = deadline.cloned().unwrap_or_default();
+    let work = async move {
+        turn.begin()?;
+        let Ok(answer) = consent.call(request).await;
+        let (head, body) = answer.into_parts();
+        Ok(Response::from_parts(head, Body::new(body.collect().await?)))
+    };
+    let answer = layer::read(deadline, layer::elsewhere(work)).await;
+    answer.unwrap_or_else(|status| status.into_http())
 }
 
 impl<S> Service<Request<Body>> for Front<S>
@@ -54,10 +87,14 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if request.uri().path().starts_with(CONSENT_SERVICE) {
-            return self.consent.call(request);
+        match request.uri().path().strip_prefix(CONSENT_SERVICE) {
+            Some(BATCH) => {
+                let answer = in_turn(self.consent.clone(), self.shedding.queue(), request);
+                Box::pin(async { Ok(answer.await) })
+            }
+            Some(_) => self.consent.call(request),
+            None => Box::pin(self.others.call(request)),
         }
-        Box::pin(self.others.call(request))
     }
 }
 
@@ -70,5 +107,7 @@ mod tests {
     fn the_paths_are_those_of_the_service() {
         let name = <ConsentServiceServer<ConsentService> as NamedService>::NAME;
         assert_eq!(CONSENT_SERVICE, format!("/{name}/"));
+        let batch = format!("{}{BATCH}", &CONSENT_SERVICE[1..]);
+        assert!(super::super::methods().contains(&batch), "{batch}");
     }
 }

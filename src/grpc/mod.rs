@@ -108,7 +108,10 @@ pub fn router(
     let usage = Usage::new(config, metrics);
     let consent = ConsentService::new(services, shedding.clone(), usage, stop.clone());
     let consent = ConsentServiceServer::new(consent);
-    let consent = consent.max_decoding_message_size(limit);
+    let front = FrontLayer {
+        consent: consent.max_decoding_message_size(limit),
+        shedding: shedding.clone(),
+    };
     server
         .layer(HomeLayer(Handle::current()))
         .layer(CallLayer::new(Shared {
@@ -120,7 +123,7 @@ pub fn router(
             max_message_size: config.max_message_size.0,
             patience: Patience::new(config.max_silence, config.max_request_memory.0),
         }))
-        .layer(FrontLayer(consent))
+        .layer(front)
         .add_routes(routes(config, services))
 }
 

@@ -3,7 +3,9 @@
 //! The signal is how long a call waits between its arrival (the connection's task has read it) and
 //! its beginning (a task of its own runs): that wait grows when the processors have more to do than
 //! they can, whatever it is. A call that has waited too long is refused before its message is read,
-//! while such waits last; one pause of the whole process refuses nobody. Batches go first, they can
+//! while such waits last; one pause of the whole process refuses nobody. A batch waits a second time,
+//! for the runtime that all connections share: who has waited too long there is refused as well, and
+//! those who come meanwhile are refused before they wait. Batches go first, they can
 //! be repeated in parts; then checks, whose answer in time is "do not send"; then records of
 //! consent; and what a person asked somebody to look up last. What may restrict is never refused:
 //! see [`Class`].
@@ -15,8 +17,9 @@
 //! What waits for the database is bounded where it waits: checks in [`crate::cache`], records by
 //! [`Shedding::turn`]. Here are neither statuses nor deadlines.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -109,9 +112,8 @@ struct Inner {
     /// `None`: nobody waits for a turn, and nobody is refused for it.
     max_database_wait: Option<Duration>,
     max_recipients: u64,
-    /// Late calls less timely ones, from 0 to [`MOST`]. Written only when it changes: in calm it is
-    /// read alone, which no thread has to wait for. An update that is lost to another one is no loss.
-    late: AtomicU32,
+    calls: Lateness,
+    queue: Queue,
     held: AtomicU32,
     recipients: AtomicU64,
     records: Arc<Semaphore>,
@@ -129,7 +131,8 @@ impl Shedding {
             max_wait: config.max_wait,
             max_database_wait: config.max_database_wait,
             max_recipients: u64::from(config.max_recipients),
-            late: AtomicU32::new(0),
+            calls: Lateness::default(),
+            queue: Queue::default(),
             held: AtomicU32::new(0),
             recipients: AtomicU64::new(0),
             records: Arc::new(Semaphore::new(RECORDS)),
@@ -148,17 +151,13 @@ impl Shedding {
     /// headers.
     pub(super) fn admit(&self, class: Class, waited: Duration) -> Option<Refused> {
         let longest = self.0.max_wait?;
-        let late = self.0.late.load(Ordering::Relaxed);
-        if waited > longest {
-            if late < MOST {
-                self.0.late.store(late + 1, Ordering::Relaxed);
-            }
-        } else if late > 0 {
-            self.0.late.store(late - 1, Ordering::Relaxed);
-        }
-        if late < LASTING || waited <= class.patience(longest) {
-            return None;
-        }
+        let lasts = self.0.calls.count(waited > longest);
+        let patience = class.patience(longest);
+        let waited = match class {
+            _ if lasts && waited > patience => waited,
+            Class::Batch => self.0.queue.lasting(patience)?,
+            _ => return None,
+        };
         let shed = class.shed()?;
         self.say(shed, waited);
         let held = self.0.held.fetch_add(1, Ordering::Relaxed) < MOST_HELD;
@@ -183,6 +182,16 @@ impl Shedding {
         Ok(place)
     }
 
+    /// A place in the queue of batches that are to begin.
+    pub(super) fn queue(&self) -> Queued {
+        let since = Instant::now();
+        self.0.queue.lock().push_back(since);
+        Queued {
+            of: self.clone(),
+            since,
+        }
+    }
+
     /// Waits for a place among the records that use the database, until it is dropped; not longer
     /// than the setting says, nor than its caller waits.
     pub(super) async fn turn(&self, caller: Option<Instant>) -> Result<Option<Turn>, Status> {
@@ -199,7 +208,11 @@ impl Shedding {
     }
 
     fn refuse(&self, shed: Shed) -> Status {
-        self.say(shed, Duration::ZERO);
+        self.refuse_after(shed, Duration::ZERO)
+    }
+
+    fn refuse_after(&self, shed: Shed, waited: Duration) -> Status {
+        self.say(shed, waited);
         status::crowded()
     }
 
@@ -223,6 +236,83 @@ impl Shedding {
                 "calls are refused with RESOURCE_EXHAUSTED: there is more to do than can be done in time"
             );
         }
+    }
+}
+
+/// Whether waits that are too long last.
+///
+/// Late calls less timely ones, from 0 to [`MOST`]. Written only when it changes: in calm it is read
+/// alone, which no thread has to wait for. An update that is lost to another one is no loss.
+#[derive(Debug, Default)]
+struct Lateness(AtomicU32);
+
+impl Lateness {
+    /// Counts a call, and says whether there were many late ones before it.
+    fn count(&self, is_late: bool) -> bool {
+        let late = self.0.load(Ordering::Relaxed);
+        if is_late {
+            if late < MOST {
+                self.0.store(late + 1, Ordering::Relaxed);
+            }
+        } else if late > 0 {
+            self.0.store(late - 1, Ordering::Relaxed);
+        }
+        late >= LASTING
+    }
+
+    fn lasts(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= LASTING
+    }
+}
+
+/// When the batches came that have not begun. They begin in the order of their coming, or nearly so.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<VecDeque<Instant>>,
+    late: Lateness,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Instant>> {
+        self.waiting.lock().expect("no holder of this lock panics")
+    }
+
+    /// How long the first one has waited, if that is too long and such waits last.
+    fn lasting(&self, patience: Duration) -> Option<Duration> {
+        if !self.late.lasts() {
+            return None;
+        }
+        let waits = self.lock().front()?.elapsed();
+        (waits > patience).then_some(waits)
+    }
+}
+
+/// A batch that has not begun.
+#[derive(Debug)]
+pub(super) struct Queued {
+    of: Shedding,
+    since: Instant,
+}
+
+impl Queued {
+    /// Ends the wait: now the batch's work begins, or it is refused.
+    pub(super) fn begin(self) -> Result<(), Status> {
+        let Some(longest) = self.of.0.max_wait else {
+            return Ok(());
+        };
+        let waited = self.since.elapsed();
+        let is_late = waited > Class::Batch.patience(longest);
+        let lasts = self.of.0.queue.late.count(is_late);
+        match is_late && lasts {
+            true => Err(self.of.refuse_after(Shed::Batch, waited)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.of.0.queue.lock().pop_front();
     }
 }
 
@@ -380,6 +470,35 @@ mod tests {
             assert!(shedding.admit(Class::Check, T).is_none());
         }
         assert!(shedding.admit(Class::Check, 50 * T).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn batches_that_have_waited_too_long_for_the_runtime_are_refused_while_such_waits_last() {
+        let shedding = shedding(|_| {});
+        let patience = Class::Batch.patience(T);
+        let mut waiting: VecDeque<_> = (0..=LASTING).map(|_| shedding.queue()).collect();
+        tokio::time::advance(2 * patience).await;
+        let mut next = || waiting.pop_front().unwrap().begin();
+        let calls = |class| shedding.admit(class, Duration::ZERO).is_some();
+        for _ in 0..LASTING {
+            assert!(!calls(Class::Batch));
+            next().unwrap();
+        }
+        // Before it waits, since others do; nobody but batches.
+        assert!(calls(Class::Batch) && !calls(Class::Check) && !calls(Class::Exempt));
+        let refused = next().unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        // Nobody waits any more.
+        assert!(!calls(Class::Batch));
+        for _ in 0..=LASTING {
+            shedding.queue().begin().unwrap();
+        }
+        let late = shedding.queue();
+        tokio::time::advance(2 * patience).await;
+        assert!(!calls(Class::Batch));
+        // Who left has no place there.
+        drop(late);
+        assert!(shedding.0.queue.lock().is_empty());
     }
 
     #[test]

@@ -96,8 +96,9 @@ async fn serve_or_measure(command: Command) -> anyhow::Result<()> {
                 anyhow::bail!("there is no part `{unknown}`; the parts are {PARTS:?}");
             }
             let bench = Bench::prepare(gate, people, rounds, seconds).await?;
-            measure(&bench, &wanted).await?;
-            write_report()
+            let measured = measure(&bench, &wanted).await;
+            write_report()?;
+            measured
         }
         _ => Ok(()),
     }
@@ -111,6 +112,7 @@ async fn measure(bench: &Bench, wanted: &[&str]) -> anyhow::Result<()> {
         eprintln!("filling");
         fill::people(&bench.gates, 0, bench.people).await?;
     }
+    let mut failed = Vec::new();
     for part in PARTS
         .iter()
         .filter(|part| wanted.contains(part) && **part != "growth")
@@ -118,8 +120,13 @@ async fn measure(bench: &Bench, wanted: &[&str]) -> anyhow::Result<()> {
         // A part that fails leaves the others their turn, and its earlier figures in the report.
         if let Err(error) = one(bench, part).await {
             eprintln!("  `{part}` failed: {error:#}");
+            failed.push(*part);
         }
     }
+    anyhow::ensure!(
+        failed.is_empty(),
+        "{failed:?} failed, and what is kept of them is of an earlier run"
+    );
     Ok(())
 }
 

@@ -31,9 +31,15 @@ pub struct Measured {
     pub part: Part,
 }
 
-/// The commit that is checked out, and whether more than that is there.
+/// The commit that is checked out, and whether anything differs from it but what is written here.
 pub fn commit() -> String {
-    printed("git", &["describe", "--always", "--dirty", "--abbrev=10"])
+    let commit = printed("git", &["rev-parse", "--short=10", "HEAD"]);
+    let besides = [":!BENCHMARKS.md", ":!bench/results", ":!docs/benchmarks"];
+    let changed = [&["status", "--porcelain", "--", "."][..], &besides].concat();
+    match printed("git", &changed).is_empty() {
+        true => commit,
+        false => format!("{commit}-dirty"),
+    }
 }
 
 /// Today, in UTC.
@@ -92,7 +98,10 @@ fn shown(parts: &[(&str, Measured)], plots: &Path) -> anyhow::Result<String> {
             line(&mut text, row)?;
         }
     }
-    text.push_str("\nHow each was measured:\n\n");
+    text.push_str(
+        "\nA ratio is that of the middle round; `ours` and `theirs` are the middle figures of each by itself, so they need \
+         not divide to it.\n\nHow each was measured:\n\n",
+    );
     for (name, measured) in parts {
         let Measured {
             commit,
@@ -144,7 +153,7 @@ fn line(text: &mut String, row: &Row) -> anyhow::Result<()> {
         row.reference,
         figure(compared.ours),
         figure(compared.theirs),
-        rounded(compared.ratio),
+        told(compared.ratio, row.target),
         rounded(compared.spread.0),
         rounded(compared.spread.1),
         unit = row.unit,
@@ -201,6 +210,17 @@ fn rounded(ratio: f64) -> String {
     format!("{ratio:.2}")
 }
 
+/// With a third digit where two would not tell it from its target.
+fn told(ratio: f64, target: Option<Target>) -> String {
+    let (Some(Target::AtLeast(bound)) | Some(Target::AtMost(bound))) = target else {
+        return rounded(ratio);
+    };
+    match rounded(ratio) == rounded(bound) {
+        true => format!("{ratio:.3}"),
+        false => rounded(ratio),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,6 +251,11 @@ mod tests {
         assert!(row(0.95, Target::AtLeast(0.95)).ends_with("| ≥ 0.95 | met |\n"));
         assert!(row(0.94, Target::AtLeast(0.95)).ends_with("| ≥ 0.95 | **missed** |\n"));
         assert!(row(1.11, Target::AtMost(1.1)).ends_with("| ≤ 1.10 | **missed** |\n"));
+        let nearly = row(0.946, Target::AtLeast(0.95));
+        assert!(
+            nearly.contains("| **0.946** |") && nearly.ends_with("**missed** |\n"),
+            "{nearly}"
+        );
     }
 
     #[test]

@@ -60,6 +60,12 @@ impl Latencies {
     pub fn goodput(&self) -> f64 {
         self.histogram.len() as f64 / self.took.as_secs_f64()
     }
+
+    /// Refused calls a second.
+    #[expect(clippy::cast_precision_loss, reason = "calls of a benchmark are few")]
+    pub fn refused_per_second(&self) -> f64 {
+        self.refused as f64 / self.took.as_secs_f64()
+    }
 }
 
 const RESOURCE_EXHAUSTED: i32 = 8;

@@ -111,9 +111,63 @@ pub async fn insert_and_upsert(
     Ok(done.per_second())
 }
 
+/// The same of so many events and states, by one statement each: rows of each a second.
+pub async fn insert_and_upsert_many(
+    database: &str,
+    callers: usize,
+    rows: u64,
+    lasts: Duration,
+) -> anyhow::Result<f64> {
+    let pool = pool(database).await?;
+    let done = repeat(callers, lasts, {
+        let pool = pool.clone();
+        move |_| {
+            let pool = pool.clone();
+            async move { written_many(&pool, rows).await }
+        }
+    })
+    .await?;
+    pool.close().await;
+    #[expect(clippy::cast_precision_loss, reason = "a thousand")]
+    Ok(done.per_second() * rows as f64)
+}
+
+async fn written_many(pool: &PgPool, rows: u64) -> anyhow::Result<()> {
+    let from = NEXT.fetch_add(rows, Ordering::Relaxed);
+    let numbers: Vec<u64> = (from..from + rows).collect();
+    let people: Vec<i64> = numbers
+        .iter()
+        .map(|number| i64::try_from(*number))
+        .collect::<Result<_, _>>()?;
+    let keys: Vec<[u8; 16]> = numbers
+        .iter()
+        .map(|number| reference_key(*number))
+        .collect();
+    let keys: Vec<&[u8]> = keys.iter().map(<[u8; 16]>::as_slice).collect();
+    let mut transaction = pool.begin().await?;
+    sqlx::query(
+        "INSERT INTO written (person, body) SELECT * FROM UNNEST($1::bigint[], $2::bytea[])",
+    )
+    .bind(people)
+    .bind(vec![vec![b'x'; 300]; numbers.len()])
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query(
+        "INSERT INTO state (key, value) SELECT * FROM UNNEST($1::bytea[], $2::bytea[])
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+    )
+    .bind(keys)
+    .bind(vec![vec![b'x'; 64]; numbers.len()])
+    .execute(&mut *transaction)
+    .await?;
+    Ok(transaction.commit().await?)
+}
+
+/// Whose rows are written next, by whichever of the writers.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 /// One such transaction.
 pub async fn written(pool: &PgPool) -> anyhow::Result<()> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let mut transaction = pool.begin().await?;
     sqlx::query("INSERT INTO written (person, body) VALUES ($1, $2)")

@@ -13,7 +13,7 @@ use crate::stats::in_turn;
 
 const PER_CALL: u64 = 1_000;
 /// Calls at a time, on either side.
-const BATCHES: usize = 8;
+pub const BATCHES: usize = 8;
 const CALLERS: usize = 128;
 
 pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {

@@ -1,5 +1,5 @@
 //! What a check costs as the number of people grows: warm (facts of all of them in memory), cold by 1,000, and the memory
-//! that a cached person takes. Fills the database as it goes.
+//! that a cached person takes, and that a stream takes which asks about all of them. Fills the database as it goes.
 
 use bytes::Bytes;
 use consentgate::grpc::proto;
@@ -9,18 +9,22 @@ use crate::audience::{self, framed};
 use crate::fill;
 use crate::hosts::{Cores, Process};
 use crate::load::closed::{self, Shape, Until};
-use crate::load::statement::scattered;
+use crate::load::statement::{self, scattered};
+use crate::load::stream;
 use crate::load::wire::Wire;
-use crate::stats::{Compared, median};
+use crate::stats::{Compared, in_turn, median};
 
 const PER_CALL: u64 = 1_000;
 
 /// People whose facts a processor's own caches can nearly hold: what more of them are compared with.
 const FEW: u64 = 10_000;
 
+/// Of fewer people, cold checks are over before they have begun.
+const ENOUGH: u64 = 100_000;
+
 pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
     let mut part = Part::default();
-    let (mut warm, mut cold, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut warm, mut colds, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
     let mut filled = 0;
     let mut people = FEW;
     while people <= bench.people {
@@ -31,7 +35,10 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
         let x = people as f64;
         warm.push((x, warmed.many, warmed.turns));
         bytes.push((x, warmed.each));
-        cold.push((x, cold::batches(bench, people).await?));
+        if people >= ENOUGH {
+            colds.push((people, x, cold(bench, people).await?));
+            part.notes.push(streamed(bench, people).await?);
+        }
         people *= 10;
     }
     for (people, _, turns) in warm.iter().filter(|(people, _, _)| *people >= 1e6) {
@@ -47,6 +54,7 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
                 .into(),
         });
     }
+    part.rows.extend(cold_rows(&colds));
     for (people, each) in bytes.iter().filter(|(people, _)| *people >= 1e6) {
         part.rows.push(Row {
             what: format!("memory of a cached person with one purpose, {people} of them"),
@@ -71,7 +79,14 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
                 "warm CheckConsent, one core",
                 warm.iter().map(|(x, y, _)| (*x, *y)),
             ),
-            line("cold BatchCheckConsent", cold.into_iter()),
+            line(
+                "cold BatchCheckConsent, all cores",
+                colds.iter().map(|(_, x, cold)| (*x, cold.ours)),
+            ),
+            line(
+                "SELECT of 1,000 keys, all cores",
+                colds.iter().map(|(_, x, cold)| (*x, cold.theirs)),
+            ),
         ],
     ));
     part.charts.push(chart(
@@ -81,6 +96,103 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
         vec![line("consentgate", bytes.into_iter())],
     ));
     Ok(part)
+}
+
+/// Cold batches among so many people, beside the reference's statement among as many.
+async fn cold(bench: &Bench, people: u64) -> anyhow::Result<Compared> {
+    in_turn(
+        bench.rounds,
+        || cold::batches(bench, people),
+        || {
+            let (reference, calls) = (&bench.reference, cold::BATCHES);
+            statement::select_many(reference, calls, PER_CALL, people, bench.lasting())
+        },
+    )
+    .await
+}
+
+fn cold_rows(colds: &[(u64, f64, Compared)]) -> Vec<Row> {
+    let Some(((few, _, first), others)) = colds.split_first() else {
+        return Vec::new();
+    };
+    let row = |what: String, reference: &str, target, ours: f64, theirs: f64, how: &str| Row {
+        what,
+        reference: reference.into(),
+        target,
+        compared: Compared {
+            ratio: ours / theirs,
+            spread: (ours / theirs, ours / theirs),
+            ours,
+            theirs,
+        },
+        unit: "µs".into(),
+        how: how.into(),
+    };
+    let mut rows = Vec::new();
+    for (people, x, cold) in others {
+        #[expect(clippy::cast_precision_loss, reason = "at most ten million")]
+        let target = x.ln() / (*few as f64).ln();
+        let each = |rate: f64| 1e6 / rate;
+        rows.push(row(
+            format!("a person of a cold `BatchCheckConsent`, among {people} people"),
+            &format!("the same among {few}"),
+            Some(Target::AtMost(target)),
+            each(cold.ours),
+            each(first.ours),
+            "middle figures of rounds that lie minutes apart; the target is the ratio of the logarithms",
+        ));
+        rows.push(row(
+            format!("a key of the reference's `SELECT`, among {people} keys"),
+            &format!("the same among {few}"),
+            None,
+            each(cold.theirs),
+            each(first.theirs),
+            "in turn with the row above, so that what the machine and PostgreSQL do is seen in both",
+        ));
+    }
+    rows
+}
+
+/// What a stream about all people makes a server grow by that may keep few of them in memory.
+async fn streamed(bench: &Bench, people: u64) -> anyhow::Result<String> {
+    let gate = bench
+        .gates
+        .start(Cores::All, &["--cache-size", "16MiB"])
+        .await?;
+    let run = |calls: u64| {
+        let chunk = move |number: u64| {
+            let of = number * PER_CALL..(number + 1) * PER_CALL;
+            of.map(|index| scattered(index, people)).collect()
+        };
+        stream::run(
+            gate.address,
+            bench.gates.authorization(),
+            1,
+            Until::Calls(calls),
+            chunk,
+        )
+    };
+    // The cache is full, and what answering takes at all is taken.
+    run(ENOUGH / PER_CALL).await?;
+    let before = gate.resident_bytes()?;
+    let done = run(people / PER_CALL).await?;
+    let after = gate.resident_bytes()?;
+    gate.stop()?;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "bytes of a process, and a thousand"
+    )]
+    let (mebi, each) = (
+        |bytes: u64| bytes as f64 / f64::from(1 << 20),
+        PER_CALL as f64,
+    );
+    Ok(format!(
+        "One `StreamCheckConsent` about {people} people, by one client, with a cache of 16 MiB: {:.0} checks/s; the process \
+         had {:.0} MiB in RAM before and {:.0} after.",
+        done.per_second() * each,
+        mebi(before),
+        mebi(after)
+    ))
 }
 
 /// What was measured with the facts of so many people in memory.

@@ -1,5 +1,5 @@
 //! Writes by 32 callers: a grant of somebody new, an opt-out of somebody known, beside an `INSERT` and an `UPSERT` in one
-//! transaction.
+//! transaction; and grants a thousand at a time, beside the same by two statements a thousand.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{Bench, Part, Row, Target};
 use crate::audience::{self, framed};
+use crate::fill;
 use crate::hosts::{Cores, Process};
 use crate::load::closed::{self, Shape, Until};
 use crate::load::outside;
@@ -27,6 +28,19 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
     let record = in_turn(bench.rounds, || recorded(bench, &gate), theirs).await?;
     let withdraw = in_turn(bench.rounds, || withdrawn(bench, &gate), theirs).await?;
     let pgbench = in_turn(bench.rounds, || recorded(bench, &gate), || pgbench(bench)).await?;
+    let many = in_turn(
+        bench.rounds,
+        || recorded_many(bench),
+        || {
+            statement::insert_and_upsert_many(
+                &bench.reference,
+                fill::WRITERS,
+                fill::AT_ONCE,
+                bench.lasting(),
+            )
+        },
+    );
+    let many = many.await?;
     let row = |what: &str, reference: &str, target, compared: Compared| Row {
         what: what.into(),
         reference: reference.into(),
@@ -56,6 +70,18 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Part> {
                 None,
                 pgbench,
             ),
+            Row {
+                what: "records of consent, 1,000 an append".into(),
+                reference: "1,000 rows by one `INSERT`, 1,000 by one `UPSERT`, in one transaction"
+                    .into(),
+                target: None,
+                compared: many,
+                unit: "records/s".into(),
+                how: format!(
+                    "the service's own code in one process, {} callers; all on all cores",
+                    fill::WRITERS
+                ),
+            },
         ],
         ..Part::default()
     })
@@ -78,6 +104,13 @@ async fn recorded(bench: &Bench, gate: &Process) -> anyhow::Result<f64> {
     Ok(closed::run(gate.address, call, shape(), until, frame)
         .await?
         .per_second())
+}
+
+async fn recorded_many(bench: &Bench) -> anyhow::Result<f64> {
+    // More than can be recorded in the time, and nobody of before.
+    let from = STRANGERS.fetch_add(10_000_000, Ordering::Relaxed);
+    let done = fill::recorded(&bench.gates, from, from + 10_000_000, bench.lasting());
+    Ok(done.await?.per_second())
 }
 
 async fn withdrawn(bench: &Bench, gate: &Process) -> anyhow::Result<f64> {

@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -66,8 +67,12 @@ async fn in_turn(
     let work = async move {
         turn.begin()?;
         let Ok(answer) = consent.call(request).await;
-        let (head, body) = answer.into_parts();
-        Ok(Response::from_parts(head, Body::new(body.collect().await?)))
+        let (head, mut body) = answer.into_parts();
+        // A refusal is headers alone, and clients take nothing after them for one.
+        if !body.is_end_stream() {
+            body = Body::new(body.collect().await?);
+        }
+        Ok(Response::from_parts(head, body))
     };
     let answer = layer::read(deadline, layer::elsewhere(work)).await;
     answer.unwrap_or_else(|status| status.into_http())

@@ -88,6 +88,34 @@ async fn what_is_no_http2_is_closed_and_what_breaks_it_is_told_how() {
     gate.stop().await;
 }
 
+/// A status with nothing else ends its stream by its headers ("Trailers-Only" in gRPC's protocol over HTTP/2). What comes
+/// after them some clients take for a stream that broke.
+#[tokio::test]
+async fn a_refusal_is_headers_alone() {
+    let place = Place::sqlite();
+    let gate = place.gate().await;
+    let mut wire = Wire::open(&gate).await;
+    // Without a name of a business.
+    let empty = [0; 5];
+    for (stream, method) in [
+        (1, "CheckConsent"),
+        (3, "BatchCheckConsent"),
+        (5, "RecordConsent"),
+        (7, "GetConsent"),
+    ] {
+        let mut call = frame(HEADERS, END_HEADERS, stream, &head(method));
+        call.extend(frame(DATA, END_STREAM, stream, &empty));
+        wire.send(&call).await.unwrap();
+        let answer = loop {
+            let came = wire.next().await.expect("an answer");
+            if (came.kind, came.stream) == (HEADERS, stream) {
+                break came;
+            }
+        };
+        assert_eq!(answer.flags & END_STREAM, END_STREAM, "{method}");
+    }
+}
+
 #[tokio::test]
 async fn more_headers_than_the_limit_are_refused_however_they_come() {
     let place = Place::sqlite();

@@ -75,6 +75,7 @@ pub fn head(method: &str) -> Vec<u8> {
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
+    pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
 }
@@ -150,6 +151,7 @@ impl Wire {
             self.0.read_exact(&mut payload).await.ok()?;
             Some(Frame {
                 kind: head[3],
+                flags: head[4],
                 stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
                 payload,
             })

@@ -1,9 +1,11 @@
 //! Draws charts as SVG. Knows nothing of what they show.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::anyhow;
 use plotters::coord::Shift;
+use plotters::coord::combinators::{LogCoord, WithKeyPoints};
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
@@ -36,12 +38,31 @@ pub fn draw(chart: &Chart, directory: &Path) -> anyhow::Result<()> {
     let (x, y) = (x.0..x.1, y.0..y.1);
     let drawn = match (chart.x.logarithmic, chart.y.logarithmic) {
         (false, false) => lines(chart, &area, x, y),
-        (true, false) => lines(chart, &area, x.log_scale(), y),
-        (false, true) => lines(chart, &area, x, y.log_scale()),
-        (true, true) => lines(chart, &area, x.log_scale(), y.log_scale()),
+        (true, false) => lines(chart, &area, logarithmic(x), y),
+        (false, true) => lines(chart, &area, x, logarithmic(y)),
+        (true, true) => lines(chart, &area, logarithmic(x), logarithmic(y)),
     };
     drawn.map_err(|error| failed(&error))?;
     area.present().map_err(|error| failed(&error))
+}
+
+fn logarithmic(range: Range<f64>) -> WithKeyPoints<LogCoord<f64>> {
+    let ticks = ticks(&range);
+    range.log_scale().with_key_points(ticks)
+}
+
+/// 1, 2, 5, 10 and so on; where there are many decades, one of each.
+fn ticks(range: &Range<f64>) -> Vec<f64> {
+    let (first, last) = (range.start.log10().floor(), range.end.log10().ceil());
+    let steps: &[f64] = match last - first > 3.0 {
+        true => &[1.0],
+        false => &[1.0, 2.0, 5.0],
+    };
+    let decades = std::iter::successors(Some(first), |decade| Some(decade + 1.0));
+    let decades = decades.take_while(|decade| *decade <= last);
+    let all = decades.flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powf(decade)));
+    all.filter(|tick| (range.start..=range.end).contains(tick))
+        .collect()
 }
 
 fn lines<X, Y>(
@@ -121,6 +142,16 @@ fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ticks_of_a_logarithmic_axis_are_few_and_each_is_there_once() {
+        assert_eq!(ticks(&(1.0..64.0)), [1.0, 2.0, 5.0, 10.0, 20.0, 50.0]);
+        assert_eq!(
+            ticks(&(1e4..1e7)),
+            [1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7]
+        );
+        assert_eq!(ticks(&(1e3..1e7)), [1e3, 1e4, 1e5, 1e6, 1e7]);
+    }
 
     #[test]
     fn numbers_are_written_short() {

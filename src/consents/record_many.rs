@@ -181,7 +181,8 @@ impl Consents {
         let group = Group { own, linked };
         let now = group.now(self.now());
         let draft = request.draft(act, now);
-        let prepared = group.prepare(&write, &draft, now).into_iter().next()?;
+        let mut prepared = group.prepare(&write, &draft, now).into_iter().next()?;
+        prepared.event.recorded_by.clone_from(&self.1);
         let (event, facts) = (&prepared.event, &prepared.found.facts);
         let answer = request.stored(write.compiled, &purposes, event, facts);
         // Asked first: what is sealed after it is sealed under this number or a later one.

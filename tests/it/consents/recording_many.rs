@@ -12,7 +12,7 @@ use consentgate::consents::record::{EventState, RecordAnswer, RecordRequest};
 use consentgate::consents::{Consents, Error, Evidence, Recipient};
 use consentgate::domain::address::Address;
 use consentgate::domain::event::Declarations;
-use consentgate::domain::id::{BusinessId, Language, NoticeId, NoticeRef, PurposeKey};
+use consentgate::domain::id::{BusinessId, CallerName, Language, NoticeId, NoticeRef, PurposeKey};
 use consentgate::domain::time::Timestamp;
 use consentgate::domain::vocabulary::{ConsentType, IndicationMethod};
 use consentgate::keys;
@@ -68,8 +68,9 @@ impl Gate {
         let clock = Arc::new(ManualClock::at(NOW));
         let server = Server::bind(&config, clock, Metrics::disabled());
         let server = server.await.unwrap();
+        let caller = CallerName::parse("importer").unwrap();
         Self {
-            consents: server.consents().clone(),
+            consents: server.consents().for_caller(Some(caller)),
             server,
             config,
             _directory: directory,
@@ -84,8 +85,8 @@ impl Gate {
         let page = self.consents.events(&business, &person, Offset(0), 100);
         let (events, _) = page.await.unwrap();
         let acts = events.into_iter().map(|one| {
-            let (act, time, actor) = (one.event.act, one.event.event_time, one.actor);
-            format!("{act:?} {time:?} {:?} {actor}", one.evidence)
+            let (act, time, by) = (one.event.act, one.event.event_time, one.event.recorded_by);
+            format!("{act:?} {time:?} {by:?} {:?} {}", one.evidence, one.actor)
         });
         acts.collect()
     }
@@ -233,10 +234,10 @@ pub async fn many_acts_are_recorded_as_one_by_one(on: Backend) {
     }
     assert!(recorded > 50 && refused > 20, "{recorded}, {refused}");
     for person in 0..40 {
-        assert_eq!(
-            many.acts(person).await.len(),
-            single.acts(person).await.len()
-        );
+        let acts = many.acts(person).await;
+        assert_eq!(acts, single.acts(person).await, "{person}");
+        let by = r#"Some("importer")"#;
+        assert!(acts.iter().all(|act| act.contains(by)), "{acts:?}");
     }
     assert_eq!(many.replayed().await, single.replayed().await);
 }

@@ -20,6 +20,7 @@ use crate::catalog::Compiled;
 use crate::domain::address::Spelling;
 use crate::domain::event::{Act, Event, SCHEMA};
 use crate::domain::facts::Facts;
+use crate::domain::json;
 use crate::domain::id::{BusinessId, EventId, SubjectId};
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::TimeSource;
@@ -276,7 +277,7 @@ impl Consents {
         for one in &mut *prepared {
             one.event.recorded_by.clone_from(&self.1);
         }
-        let answer = serde_json::to_string(answer).expect("an answer has only string keys");
+        let answer = json::text(answer);
         // Asked first: what is sealed after it is sealed under this number or a later one.
         let key_id = write.compiled.keys.current();
         let sealed: Vec<Sealed> = prepared.iter().map(|one| one.seal(write)).collect();

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Recipient;
 use crate::catalog::Compiled;
+use crate::domain::json;
 
 /// An idempotency key with the content that it stands for, both as keyed hashes.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +21,7 @@ impl Key {
         recipient: &Recipient,
         request: &impl Serialize,
     ) -> Self {
-        let content = serde_json::to_vec(request).expect("a request has only string keys");
+        let content = json::bytes(request);
         let keys = &compiled.keys;
         Self {
             key_hash: keys.idempotency_hash(&[b"key", key.as_bytes()]),

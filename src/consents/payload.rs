@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::domain::id::{DecisionId, EventId};
+use crate::domain::json;
 use crate::domain::vocabulary::{EvidenceField, EvidenceFields};
 use crate::keys::{BusinessKeys, KeyError, Place};
 
@@ -150,7 +151,7 @@ impl Payload {
     }
 
     fn plain(&self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(serde_json::to_vec(self).expect("a payload has only string keys"))
+        Zeroizing::new(json::bytes(self))
     }
 
     /// The hash that the event carries.

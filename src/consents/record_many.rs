@@ -16,6 +16,7 @@ use super::{Consents, Error};
 use crate::cache::confirm::{Committed, Confirmation};
 use crate::catalog::Compiled;
 use crate::domain::id::BusinessId;
+use crate::domain::json;
 use crate::ledger::{self, Append, Appended, Epoch, Part, Position, SubjectRef};
 
 /// What comes of a request; `None`: it is yet to go the way of a single one.
@@ -192,7 +193,7 @@ impl Consents {
             key_id,
             request,
             sealed: prepared.seal(&write),
-            stored: serde_json::to_string(&answer).expect("an answer has only string keys"),
+            stored: json::text(&answer),
             answer,
             write,
             prepared,

@@ -14,6 +14,7 @@ use super::id::{
     BusinessId, CallerName, EventId, ImportBatchId, JurisdictionCode, NoticeRef, PurposeKey,
     RegistryName, SenderId, SubjectId,
 };
+use super::json;
 pub use super::retention::Erasure;
 use super::time::Timestamp;
 use super::vocabulary::{
@@ -385,8 +386,7 @@ pub enum Unreadable {
 impl Event {
     /// The bytes that are stored and, later, hashed.
     pub fn canonical(&self) -> Vec<u8> {
-        serde_json::to_vec(self)
-            .expect("an event has only string keys and no floating point number")
+        json::bytes(self)
     }
 
     pub fn read(bytes: &[u8]) -> Result<Self, Unreadable> {
@@ -418,8 +418,7 @@ impl Event {
     /// between acts of one instant.
     pub fn content_digest(&self) -> Digest {
         let content = (self.event_time, self.time_source, &self.act);
-        let bytes = serde_json::to_vec(&content).expect("as for `canonical`");
-        let hash = digest::digest(&digest::SHA256, &bytes);
+        let hash = digest::digest(&digest::SHA256, &json::bytes(&content));
         let number = hash.as_ref().iter().take(8);
         Digest(number.fold(0, |number, byte| (number << 8) | u64::from(*byte)))
     }

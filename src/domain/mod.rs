@@ -16,6 +16,7 @@ pub mod phone;
 
 pub mod delivery;
 pub mod event;
+pub mod json;
 pub mod vocabulary;
 
 pub mod facts;

@@ -16,6 +16,7 @@ use crate::domain::activity::{Activity, MOST_SENDS, Sent};
 use crate::domain::event::Event;
 use crate::domain::facts::{FOLD_VERSION, Facts};
 use crate::domain::id::{BusinessId, EventId, PurposeKey, SubjectId};
+use crate::domain::json;
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::MessageClass;
 use crate::keys::wrapping::{FIRST, Numbers};
@@ -462,7 +463,7 @@ fn refold(
 
 /// The canonical bytes of an event as the text that is stored.
 pub(super) fn body(event: &Event) -> String {
-    String::from_utf8(event.canonical()).expect("JSON is UTF-8")
+    json::text(event)
 }
 
 /// By what the keyring is known up to each number: `key_check`, and `key_check_N` for what a rotation brought.

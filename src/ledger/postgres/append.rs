@@ -50,7 +50,7 @@ macro_rules! advance {
 /// subject was. A partition without a head leaves the event without an offset, which its table
 /// refuses; so does one in which another number ($6) is in use by now.
 macro_rules! event_after {
-    ($before:expr, $subject:expr) => {
+    ($before:expr, $subject:expr, $known:expr) => {
         concat!(
             "WITH ",
             $before,
@@ -66,8 +66,9 @@ macro_rules! event_after {
                SELECT $1, h.head, $9, $4, $3, $10, $11 FROM s LEFT JOIN h ON true),
              a AS (
                INSERT INTO subject_address (subject_id, sealed)
-               SELECT $4, $12 FROM h WHERE $12::bytea IS NOT NULL
-               ON CONFLICT (subject_id) DO NOTHING),
+               SELECT $4, $12 FROM h WHERE $12::bytea IS NOT NULL",
+            $known,
+            "),
              p AS (
                INSERT INTO event_payload (event_id, subject_id, sealed)
                SELECT $9, $4, $13 FROM h WHERE $13::bytea IS NOT NULL)"
@@ -78,13 +79,14 @@ macro_rules! event_after {
 /// A subject, its event and the idempotency row ($14 to $17) at once; nothing if the key was used, so that a repeat
 /// need not be rolled back. Then there is a row without a head.
 macro_rules! append_after {
-    ($subject:ident) => {
+    ($subject:ident, $known:expr) => {
         concat!(
             event_after!(
                 "used AS MATERIALIZED (
                    SELECT 1 FROM idempotency
                    WHERE business_id = $3 AND rpc = $14 AND key_hash = $15), ",
-                $subject!(" AND NOT EXISTS (SELECT 1 FROM used)")
+                $subject!(" AND NOT EXISTS (SELECT 1 FROM used)"),
+                $known
             ),
             ", i AS (
                INSERT INTO idempotency
@@ -96,13 +98,21 @@ macro_rules! append_after {
     };
 }
 
-const APPEND_FIRST: &str = append_after!(create);
-const APPEND_NEXT: &str = append_after!(advance);
+/// The address of a subject that may have one already: the first one stays.
+macro_rules! unless_known {
+    () => {
+        " ON CONFLICT (subject_id) DO NOTHING"
+    };
+}
+
+/// The id of a new subject is new, so that its address conflicts with none.
+const APPEND_FIRST: &str = append_after!(create, "");
+const APPEND_NEXT: &str = append_after!(advance, unless_known!());
 
 const SUBJECT_FIRST: &str = create!("");
 const SUBJECT_NEXT: &str = advance!("");
 const EVENT: &str = concat!(
-    event_after!("", "SELECT 1"),
+    event_after!("", "SELECT 1", unless_known!()),
     " SELECT head, left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline FROM h"
 );
 const IDEMPOTENCY: &str = "INSERT INTO idempotency

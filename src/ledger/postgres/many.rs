@@ -25,8 +25,10 @@ const PLANNED_ANEW: usize = 64;
 ///
 /// A known subject is moved on by the conflict with its own row, so that new and known ones are locked
 /// in one order; one that is expected and not there would be created, and is left out. Versions begin
-/// at 1, so nothing that is there moves on for an act that expects nothing. A partition without a head
-/// leaves its events without an offset, which their table refuses.
+/// at 1, so nothing that is there moves on for an act that expects nothing. The id of a new subject is
+/// new, so that its address conflicts with none: looking for one would cost another descent and
+/// another record of WAL. A partition without a head leaves its events without an offset, which their
+/// table refuses.
 const APPEND_MANY: &str = "WITH asked AS MATERIALIZED (
        SELECT * FROM unnest($1::smallint[], $2::bytea[], $3::text[], $4::uuid[], $5::integer[],
          $6::bytea[], $7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::bytea[],
@@ -55,16 +57,20 @@ const APPEND_MANY: &str = "WITH asked AS MATERIALIZED (
            AND subject.subject_id = excluded.subject_id
        RETURNING partition, subject_key),
      w AS MATERIALIZED (SELECT a.* FROM s JOIN asked AS a USING (partition, subject_key)),
+     first_address AS (
+       INSERT INTO subject_address (subject_id, sealed)
+       SELECT subject_id, address FROM w WHERE address IS NOT NULL AND expected = 0 RETURNING 1),
      address AS (
        INSERT INTO subject_address (subject_id, sealed)
-       SELECT subject_id, address FROM w WHERE address IS NOT NULL
+       SELECT subject_id, address FROM w WHERE address IS NOT NULL AND expected > 0
        ON CONFLICT (subject_id) DO NOTHING RETURNING 1),
      payload AS (
        INSERT INTO event_payload (event_id, subject_id, sealed)
        SELECT event_id, subject_id, payload FROM w WHERE payload IS NOT NULL RETURNING 1),
      counted AS MATERIALIZED (
        SELECT partition, count(*) AS acts, min(key_id) AS key_id FROM w
-       WHERE (SELECT count(*) FROM address) + (SELECT count(*) FROM payload) >= 0
+       WHERE (SELECT count(*) FROM first_address) + (SELECT count(*) FROM address)
+         + (SELECT count(*) FROM payload) >= 0
        GROUP BY partition),
      locked AS MATERIALIZED (
        SELECT partition, key_id FROM partition_head

@@ -131,11 +131,13 @@ fn rotate(runtime: &Runtime, flags: &Flags, output: &mut Output) -> anyhow::Resu
         let Progress {
             to,
             what,
-            parts: (through, of),
+            parts,
             moved,
         } = progress;
+        let far = parts.map(|(through, of)| format!(", {through} of {of} parts"));
+        let far = far.unwrap_or_default();
         say(format_args!(
-            "key {to}: {what}, {through} of {of} parts; {moved} rows and values so far"
+            "key {to}: {what}{far}; {moved} rows and values so far"
         ));
     };
     let rotated = runtime.block_on(Box::pin(server::rotate(&config, report)))?;

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
 use super::idempotency::Key;
 use super::payload::Payload;
@@ -20,8 +19,8 @@ use crate::catalog::Compiled;
 use crate::domain::address::Spelling;
 use crate::domain::event::{Act, Event, SCHEMA};
 use crate::domain::facts::Facts;
-use crate::domain::json;
 use crate::domain::id::{BusinessId, EventId, SubjectId};
+use crate::domain::json;
 use crate::domain::time::Timestamp;
 use crate::domain::vocabulary::TimeSource;
 use crate::keys::Place;
@@ -130,7 +129,7 @@ impl Consents {
         let looked = self.0.ledger.look(&subject, call).await?;
         drop(place);
         let at = self.0.clock.steady();
-        let found = Found::new(subject, looked.loaded);
+        let found = Found::new(subject, looked.loaded, self.now());
         Ok(match (looked.answer, write.key) {
             (Some(answer), Some(key)) => {
                 let first = First {
@@ -229,7 +228,7 @@ impl Consents {
         let loaded = loaded
             .pop()
             .ok_or_else(|| Error::internal("a read answered nothing"))?;
-        Ok(Found::new(subject.clone(), loaded))
+        Ok(Found::new(subject.clone(), loaded, self.now()))
     }
 
     pub(super) async fn read_group(&self, subject: &SubjectRef) -> Result<Group, Error> {
@@ -411,11 +410,12 @@ impl Write<'_> {
 }
 
 impl Found {
-    pub(super) fn new(subject: SubjectRef, loaded: Loaded) -> Self {
+    /// Whoever is not there yet gets an id of this instant.
+    pub(super) fn new(subject: SubjectRef, loaded: Loaded, now: Timestamp) -> Self {
         match loaded.subject {
             None => Self {
                 subject,
-                subject_id: SubjectId(Uuid::new_v4()),
+                subject_id: SubjectId(new_id(now)),
                 version: Version(0),
                 facts: Facts::default(),
             },

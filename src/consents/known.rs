@@ -52,14 +52,14 @@ impl Consents {
                     subject: None,
                     as_of: Offset(0),
                 };
-                let found = Found::new(subject, nothing);
+                let found = Found::new(subject, nothing, self.now());
                 return Some(Known { found, epoch });
             }
         };
         if entry.epoch != epoch.generation() {
             return None;
         }
-        let found = Found::new(subject, as_loaded(&entry));
+        let found = Found::new(subject, as_loaded(&entry), self.now());
         // Those are written together, and read for it.
         let is_linked = found.facts.linked().next().is_some();
         (!is_linked).then_some(Known { found, epoch })

@@ -137,7 +137,7 @@ impl Consents {
         let found = candidates.into_iter().zip(loaded);
         let ready: Vec<Ready<'_>> = found
             .filter_map(|(one, loaded)| {
-                let found = Found::new(one.subject.clone(), loaded);
+                let found = Found::new(one.subject.clone(), loaded, self.now());
                 self.decided(one, found)
             })
             .collect();

@@ -221,7 +221,8 @@ name!(
 #[serde(transparent)]
 pub struct EventId(pub Uuid);
 
-/// Random id of a subject: one (business, match key of an address). Says nothing about the person.
+/// Id of a subject: one (business, match key of an address). UUIDv7: made for its first event, so that what is new lies
+/// together in every index, and random beyond that instant, which its event says as well. Says nothing else of the person.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SubjectId(pub Uuid);

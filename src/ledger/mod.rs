@@ -369,7 +369,7 @@ pub trait Ledger: Send + Sync + fmt::Debug + 'static {
     /// differs from the asked one is reported as corrupt, never returned.
     async fn facts(&self, subjects: &[SubjectRef]) -> Result<Vec<Loaded>, Error>;
 
-    /// The subject with this random id, and where it lies: how the linked address of a person is
+    /// The subject with this id, and where it lies: how the linked address of a person is
     /// found. Whether it is of the right business is for the caller to compare.
     async fn find(&self, subject: SubjectId) -> Result<Option<(SubjectRef, Subject)>, Error>;
 

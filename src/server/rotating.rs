@@ -39,8 +39,8 @@ pub struct Progress {
     pub to: u16,
     /// What is worked on.
     pub what: &'static str,
-    /// Of how many parts how many are through.
-    pub parts: (u16, u16),
+    /// Of how many parts how many are through; `None` where that cannot be told.
+    pub parts: Option<(u16, u16)>,
     /// Rows and values brought under it by this run.
     pub moved: u64,
 }
@@ -154,9 +154,9 @@ impl<F: FnMut(Progress) + Send> Work<'_, F> {
                 if after.is_none() {
                     break;
                 }
-                self.tell(what, number - 1);
+                self.tell(what, Some(number - 1));
             }
-            self.tell(what, number);
+            self.tell(what, Some(number));
         }
         Ok(rows)
     }
@@ -185,11 +185,8 @@ impl<F: FnMut(Progress) + Send> Work<'_, F> {
             };
             values += sealed;
             self.rotated.values += sealed;
-            // Ids are random, so their first bytes tell how far it is.
-            let part = page.next.map_or(SUBJECT_PARTITIONS, |place| {
-                u16::from(place.subject.as_bytes()[0]) * SUBJECT_PARTITIONS / 256
-            });
-            self.tell(what, part);
+            // Ids do not lie in parts of one size: how far it is only the values say.
+            self.tell(what, None);
             match page.next {
                 Some(next) => after = next,
                 None => return Ok(values),
@@ -197,11 +194,11 @@ impl<F: FnMut(Progress) + Send> Work<'_, F> {
         }
     }
 
-    fn tell(&mut self, what: &'static str, through: u16) {
+    fn tell(&mut self, what: &'static str, through: Option<u16>) {
         let progress = Progress {
             to: self.rotated.number,
             what,
-            parts: (through, SUBJECT_PARTITIONS),
+            parts: through.map(|through| (through, SUBJECT_PARTITIONS)),
             moved: self.rotated.rows + self.rotated.values,
         };
         (self.report)(progress);

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use consentgate::clock::SystemClock;
@@ -38,6 +39,33 @@ fn the_settings_in_the_readme_are_those_that_there_are() {
         block("settings") == reference,
         "the settings in README.md must read:\n{reference}"
     );
+}
+
+/// `cargo run` asks which program is meant if the packages that it takes have several, unless just one of those
+/// packages says so.
+#[test]
+fn the_first_command_names_one_program_and_it_is_the_service() {
+    assert!(README.contains("\ncargo run --release -- serve --example\n"));
+    let told = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(told.status.success(), "{told:?}");
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let taken = told["workspace_default_members"].as_array().unwrap();
+    let packages = told["packages"].as_array().unwrap().iter();
+    let programs: Vec<&str> = packages
+        .filter(|package| taken.contains(&package["id"]))
+        .filter_map(|package| package["default_run"].as_str())
+        .collect();
+    assert_eq!(programs, ["consentgate"]);
 }
 
 /// The RPCs of the README's table, and whether it says that they are built.
